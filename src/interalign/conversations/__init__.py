@@ -1,0 +1,1 @@
+"""Conversations that branch, and the preferences that fall out of them."""

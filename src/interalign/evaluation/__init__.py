@@ -1,0 +1,1 @@
+"""How well models come to know the person they talk to, with the uncertainty of every number."""

@@ -1,0 +1,313 @@
+"""From judged replies to one summary per model, as data, as a terminal table and as Markdown.
+
+Cases are paired by persona: every model answers the same people, or there is no summary. A reply without a verdict is
+missing: it is counted, it has no weight, and it never becomes the lowest score.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Literal, TypeAlias
+
+import numpy as np
+from pydantic import Field
+from rich.box import HORIZONTALS
+from rich.table import Table
+from rich.text import Text
+
+from interalign.errors import InputError
+from interalign.evaluation.metrics import Floats
+from interalign.evaluation.statistics import Estimate, ModelEstimates, Samples, bootstrap
+from interalign.messages import Value
+from interalign.roles.judge import Verdict
+from interalign.roles.ledger import Disclosure
+
+__all__ = [
+    "UNDEFINED",
+    "Kind",
+    "ModelSummary",
+    "Summary",
+    "TurnRow",
+    "markdown",
+    "number",
+    "shown_turns",
+    "summarise",
+    "table",
+]
+
+Kind: TypeAlias = Literal["model", "control"]
+
+UNDEFINED = "\N{EN DASH}"
+
+
+class TurnRow(Value):
+    """One reply of one model to one held-out person, as it was judged.
+
+    `swapped` is the verdict on the same reply under another person's persona. `uptake` says whether a preference that
+    the user has just reacted to is met in this reply; it is None when there was no reaction before it. `failure` holds
+    the reason when the turn could not be played.
+    """
+
+    case: str
+    turn: Annotated[int, Field(ge=1)]
+    user: str
+    reply: str
+    disclosure: Disclosure
+    verdict: Verdict | None = None
+    swapped: Verdict | None = None
+    uptake: bool | None = None
+    failure: str | None = None
+
+
+class ModelSummary(Value):
+    """All numbers of one model. `missing` counts the turns without a verdict out of cases x turns.
+
+    `difference` and `ir_difference` are paired, against the baseline; `relative` is mean AL / baseline - 1. All three
+    are None for the baseline itself. `penalties` are mean points subtracted per judged reply, by kind.
+    """
+
+    name: str
+    kind: Kind
+    cases: int
+    missing: int
+    al: tuple[Estimate, ...]
+    mean_al: Estimate
+    ir: Estimate
+    r2: Estimate
+    n_ir: Estimate
+    gap: Estimate
+    uptake: Estimate
+    difference: Estimate | None = None
+    ir_difference: Estimate | None = None
+    relative: float | None = None
+    penalties: dict[str, float] = Field(default_factory=dict)
+    length_words: float | None = None
+
+
+class Summary(Value):
+    """What an evaluation found. `world` says in one sentence whose users and whose judge the numbers come from."""
+
+    world: str
+    turns: int
+    baseline: str
+    resamples: int
+    seed: int
+    models: tuple[ModelSummary, ...]
+
+    def model(self, name: str) -> ModelSummary:
+        """The model of this name.
+
+        Raises:
+            KeyError: no model has this name.
+        """
+        for model in self.models:
+            if model.name == name:
+                return model
+        raise KeyError(name)
+
+    def of_kind(self, kind: Kind) -> tuple[ModelSummary, ...]:
+        """The models, or the controls, in their order."""
+        return tuple(model for model in self.models if model.kind == kind)
+
+
+def summarise(
+    rows: Mapping[str, Sequence[TurnRow]],
+    *,
+    kinds: Mapping[str, Kind],
+    baseline: str,
+    world: str,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> Summary:
+    """Summarise the rows of every model against `baseline`.
+
+    Raises:
+        InputError: there are no rows, the models did not answer the same people, a turn stands twice, or `baseline`
+            or a model's kind is not given.
+    """
+    _check(rows, kinds, baseline)
+    cases = sorted({row.case for row in rows[baseline]})
+    turns = max(row.turn for of_model in rows.values() for row in of_model)
+    names = list(rows)
+    samples = _samples(rows, cases, turns)
+    estimates = bootstrap(samples, baseline=names.index(baseline), resamples=resamples, seed=seed)
+    level = estimates[names.index(baseline)].mean_al.value
+    models = tuple(
+        _model_summary(name, kinds[name], rows[name], of_model, samples.scores[index], level)
+        for index, (name, of_model) in enumerate(zip(names, estimates, strict=True))
+    )
+    return Summary(world=world, turns=turns, baseline=baseline, resamples=resamples, seed=seed, models=models)
+
+
+def _model_summary(
+    name: str, kind: Kind, rows: Sequence[TurnRow], estimates: ModelEstimates, scores: Floats, baseline: float | None
+) -> ModelSummary:
+    level = estimates.mean_al.value
+    comparable = level is not None and baseline is not None and estimates.difference is not None
+    return ModelSummary(
+        name=name,
+        kind=kind,
+        cases=len(scores),
+        missing=int(np.isnan(scores).sum()),
+        **{field: getattr(estimates, field) for field in ModelEstimates.model_fields},
+        relative=level / baseline - 1 if comparable and level is not None and baseline is not None else None,
+        penalties=_penalties(rows),
+        length_words=_length(rows),
+    )
+
+
+def _check(rows: Mapping[str, Sequence[TurnRow]], kinds: Mapping[str, Kind], baseline: str) -> None:
+    if baseline not in rows:
+        known = ", ".join(rows) or "no model"
+        raise InputError(f"There are no rows of the baseline {baseline!r}, only of {known}.", mend="evaluate it too.")
+    for name, of_model in rows.items():
+        if name not in kinds:
+            raise InputError(f"It is not said whether {name!r} is a model or a control.", mend="add it to `kinds`.")
+        if not of_model:
+            raise InputError(f"There are no rows of {name!r}.", mend="evaluate it again.")
+        _check_once(name, of_model)
+    every_case = {row.case for of_model in rows.values() for row in of_model}
+    for name, of_model in rows.items():
+        absent = sorted(every_case - {row.case for row in of_model})
+        if absent:
+            some = ", ".join(absent[:3]) + (", ..." if len(absent) > 3 else "")
+            raise InputError(
+                f"{name!r} has no rows of {len(absent)} of {len(every_case)} persons ({some}), so its numbers cannot "
+                "be paired with those of the other models.",
+                mend="evaluate all models on the same held-out personas; a failed case is a row with its failure.",
+            )
+
+
+def _check_once(name: str, rows: Sequence[TurnRow]) -> None:
+    seen: set[tuple[str, int]] = set()
+    for row in rows:
+        if (row.case, row.turn) in seen:
+            raise InputError(f"{name!r} has two rows of turn {row.turn} with {row.case!r}.", mend="evaluate it again.")
+        seen.add((row.case, row.turn))
+
+
+def _samples(rows: Mapping[str, Sequence[TurnRow]], cases: Sequence[str], turns: int) -> Samples:
+    place = {case: index for index, case in enumerate(cases)}
+    shape = (len(rows), len(cases), turns)
+    scores, swapped, uptake = (np.full(shape, np.nan) for _ in range(3))
+    for model, of_model in enumerate(rows.values()):
+        for row in of_model:
+            cell = (model, place[row.case], row.turn - 1)
+            if row.verdict is not None:
+                scores[cell] = row.verdict.score
+            if row.swapped is not None:
+                swapped[cell] = row.swapped.score
+            if row.uptake is not None:
+                uptake[cell] = float(row.uptake)
+    return Samples(scores=scores, swapped=swapped, uptake=uptake)
+
+
+def _penalties(rows: Sequence[TurnRow]) -> dict[str, float]:
+    points: defaultdict[str, float] = defaultdict(float)
+    judged = [row.verdict for row in rows if row.verdict is not None]
+    for verdict in judged:
+        for kind, subtracted in verdict.penalties.items():
+            points[kind] += subtracted
+    return {kind: total / len(judged) for kind, total in sorted(points.items())}
+
+
+def _length(rows: Sequence[TurnRow]) -> float | None:
+    lengths = [len(row.reply.split()) for row in rows if row.failure is None]
+    return sum(lengths) / len(lengths) if lengths else None
+
+
+def number(value: float | None, digits: int = 2, *, signed: bool = False) -> str:
+    """A number as it is shown everywhere; an en dash when it is undefined, and never a negative zero."""
+    if value is None:
+        return UNDEFINED
+    rounded = round(value, digits) + 0.0
+    return f"{rounded:{'+' if signed and rounded else ''}.{digits}f}"
+
+
+def shown_turns(turns: int) -> tuple[int, ...]:
+    """The turns whose AL is shown in a table: all up to five, otherwise the first, the middle and the last."""
+    return tuple(range(1, turns + 1)) if turns <= 5 else (1, (turns + 1) // 2, turns)
+
+
+def table(summary: Summary) -> Table:
+    """The summary for a terminal of 100 columns: one table of levels and, under it, one of rates."""
+    whole = Table.grid()
+    whole.add_row(_terminal_table(summary, _level_columns(summary)))
+    whole.add_row(_terminal_table(summary, _rate_columns()))
+    whole.add_row(Text(_footnote(summary), style="dim"))
+    return whole
+
+
+def markdown(summary: Summary) -> str:
+    """The summary as one Markdown table with its footnote."""
+    columns = {**_level_columns(summary), **_rate_columns()}
+    lines = [
+        "| " + " | ".join(["model", *columns]) + " |",
+        "|" + "---|" + "---:|" * len(columns),
+    ]
+    for model in _ordered(summary):
+        name = model.name.replace("\\", "\\\\").replace("|", "\\|")
+        cells = [f"*{name}*" if model.kind == "control" else name, *(show(model) for show in columns.values())]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", _footnote(summary), ""])
+
+
+_Columns: TypeAlias = dict[str, Callable[[ModelSummary], str]]
+
+
+def _level_columns(summary: Summary) -> _Columns:
+    def level(turn: int) -> Callable[[ModelSummary], str]:
+        return lambda model: number(model.al[turn - 1].value)
+
+    columns: _Columns = {f"AL({turn})": level(turn) for turn in shown_turns(summary.turns)}
+    columns["mean AL"] = lambda model: _with_interval(model.mean_al)
+    columns["to baseline"] = lambda model: _with_interval(model.difference, signed=True)
+    return columns
+
+
+def _rate_columns() -> _Columns:
+    return {
+        "IR": lambda model: number(model.ir.value, 3, signed=True),
+        "N-IR": lambda model: number(model.n_ir.value, 3, signed=True),
+        "R2": lambda model: number(model.r2.value),
+        "gap": lambda model: number(model.gap.value, signed=True),
+        "uptake": lambda model: number(model.uptake.value),
+        "words": lambda model: number(model.length_words, 0),
+        "missing": lambda model: str(model.missing),
+    }
+
+
+def _terminal_table(summary: Summary, columns: _Columns) -> Table:
+    terminal = Table(box=HORIZONTALS, padding=(0, 1, 0, 0), collapse_padding=True)
+    terminal.add_column("model", max_width=22, overflow="fold")
+    for header in columns:
+        terminal.add_column(header, justify="right", no_wrap=True)
+    for kind in ("model", "control"):
+        terminal.add_section()
+        for model in (model for model in summary.models if model.kind == kind):
+            # Text, because a name with square brackets is not markup.
+            terminal.add_row(Text(model.name), *(show(model) for show in columns.values()))
+    return terminal
+
+
+def _ordered(summary: Summary) -> tuple[ModelSummary, ...]:
+    return summary.of_kind("model") + summary.of_kind("control")
+
+
+def _with_interval(estimate: Estimate | None, *, signed: bool = False) -> str:
+    if estimate is None or estimate.value is None:
+        return UNDEFINED
+    value = number(estimate.value, signed=signed)
+    if estimate.low is None or estimate.high is None:
+        return value
+    return f"{value} ({number(estimate.low, signed=signed)} to {number(estimate.high, signed=signed)})"
+
+
+def _footnote(summary: Summary) -> str:
+    world = summary.world.rstrip(".")
+    cases = summary.models[0].cases
+    return (
+        f"{world}. {cases} held-out persons, {summary.turns} turns. In brackets: 95 % intervals from "
+        f"{summary.resamples:,} resamples of persons (seed {summary.seed}). Baseline: {summary.baseline}."
+    )

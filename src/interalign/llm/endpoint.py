@@ -1,0 +1,281 @@
+"""Any OpenAI-compatible server as a chat model.
+
+The official client does the retries and honours Retry-After. The call goes past its typed front, which walks every
+message of a chat again and is several times slower for it. The key comes from the environment and stands nowhere
+else: not in a message, not in a repr, not in the name.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import json
+import os
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import ConfigDict, Field, field_validator
+
+from interalign.errors import InputError, MissingExtra, ModelError
+from interalign.llm.model import Answer, Finish, Request, Usage
+from interalign.messages import Value, as_dicts
+from interalign.run import derive_seed
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI, OpenAIError
+
+__all__ = ["EndpointConfig", "EndpointModel"]
+
+_NO_KEY = "none"
+_SHOWN_CHARACTERS = 300
+# The client waits no longer than this between two tries, whatever the server asks for.
+_LONGEST_WAIT_S = 120.0
+# The largest seed that every server takes.
+_LARGEST_SEED = 2**31 - 1
+
+_MENDS = {
+    400: "check that the model takes these messages and settings.",
+    401: "check the key in the environment variable {key_env}.",
+    403: "check the key in the environment variable {key_env}, and what it may use.",
+    404: "check base_url and model.",
+    429: "lower concurrency, or wait and run the same command again.",
+}
+
+
+class EndpointConfig(Value):
+    """A server and a model on it."""
+
+    # What is wrong may be a secret in the wrong field: errors name the field and do not repeat what stood there.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    base_url: str
+    """Up to and including the version, as in https://api.openai.com/v1 or http://localhost:8000/v1."""
+    model: Annotated[str, Field(min_length=1)]
+    api_key_env: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] = "OPENAI_API_KEY"
+    """Name of the environment variable that holds the key; a server on this machine needs none."""
+    concurrency: Annotated[int, Field(ge=1)] = 16
+    """Requests in flight at the same time."""
+    timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 120
+    """Seconds to wait for one try of one answer."""
+    max_retries: Annotated[int, Field(ge=0)] = 5
+    """Further tries after a refused connection, a timeout, 408, 409, 429 or a server error."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _check_url(cls, url: str) -> str:
+        try:
+            parts = urlsplit(url)
+            # Reading the port checks it.
+            usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:
+            # The error's own text quotes the URL, and a secret with it.
+            usable = False
+        if not usable:
+            raise ValueError("a URL that begins with http:// or https:// and names a server is needed")
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise ValueError("the URL must not hold a user, a password or a query: keys come from the environment")
+        return url.rstrip("/")
+
+
+class EndpointModel:
+    """A model on an OpenAI-compatible server. It belongs to one event loop; close it with `aclose` or `async with`.
+
+    Raises:
+        InputError: the environment variable with the key is not set, or holds something that cannot be a key.
+        MissingExtra: the openai package is not installed.
+    """
+
+    def __init__(self, config: EndpointConfig) -> None:
+        self._config = config
+        self._key = _key(config)
+        self._client = _client(config, self._key)
+        self._slots = asyncio.Semaphore(config.concurrency)
+
+    def __repr__(self) -> str:
+        return f"EndpointModel({self.name!r})"
+
+    @property
+    def name(self) -> str:
+        """Model and server: the same model name may be other weights elsewhere."""
+        return f"{self._config.model}@{self._config.base_url}"
+
+    async def __aenter__(self) -> EndpointModel:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def complete(self, request: Request) -> Answer:
+        """The server's answer to `request`.
+
+        Raises:
+            ModelError: the server refused, was silent, or gave something that is no answer.
+        """
+        from openai import OpenAIError
+
+        body = _body(self._config.model, request)
+        try:
+            async with self._slots, asyncio.timeout(_patience_s(self._config)):
+                text = await self._client.post("/chat/completions", body=body, cast_to=str)
+        except (OpenAIError, TimeoutError) as error:
+            failure = self._failure(error)
+        else:
+            return self._read(text)
+        # Outside the except block, so that the client's error, which may hold the key, does not hang on to this one.
+        raise failure
+
+    def _read(self, text: str) -> Answer:
+        try:
+            return _answer(text, self._config.model)
+        except _Unusable as error:
+            why = self._shown(str(error))
+        raise ModelError(f"{self.name} gave no usable answer: {why}.", mend="look at the server's log.")
+
+    def _failure(self, error: OpenAIError | TimeoutError) -> ModelError:
+        from openai import APIConnectionError, APIStatusError, APITimeoutError
+
+        tries = f"({self._config.max_retries + 1} tries)" if self._config.max_retries else "(1 try)"
+        if isinstance(error, APIStatusError):
+            mend = _MENDS.get(error.status_code, "look at the server's log, and run the same command again later.")
+            what = f"{self.name} refused: {self._shown(_server_says(error))}."
+            return ModelError(what, mend=mend.format(key_env=self._config.api_key_env))
+        if isinstance(error, APITimeoutError | TimeoutError):
+            what = f"{self.name} did not answer within {self._config.timeout_s:g} s {tries}."
+            return ModelError(what, mend="raise timeout_s, or lower concurrency.")
+        if isinstance(error, APIConnectionError):
+            why = self._shown(str(error.__cause__ or error))
+            what = f"{self.name} cannot be reached: {why} {tries}."
+            return ModelError(what, mend="check that the server runs and that base_url is right.")
+        return ModelError(f"{self.name} gave no answer: {self._shown(str(error))}.")
+
+    def _shown(self, text: str) -> str:
+        """What a server said, safe to print: without the key, on one line, not too long."""
+        if self._key != _NO_KEY:
+            text = text.replace(self._key, "***")
+        line = " ".join(text.split()).rstrip(".")
+        return line if len(line) <= _SHOWN_CHARACTERS else line[:_SHOWN_CHARACTERS] + "..."
+
+
+class _Unusable(Exception):
+    """A response that holds no answer; the text says why."""
+
+
+def _key(config: EndpointConfig) -> str:
+    # A key that was pasted with its line end is a key.
+    key = os.environ.get(config.api_key_env, "").strip()
+    if not key and _is_loopback(config.base_url):
+        return _NO_KEY
+    if not key:
+        raise InputError(
+            f"The environment variable {config.api_key_env}, which holds the key for {config.base_url}, is not set.",
+            mend=f"export {config.api_key_env}=... (any text for a server that asks for none), or name another "
+            "variable in api_key_env.",
+        )
+    if not (key.isascii() and key.isprintable()):
+        raise InputError(
+            f"The environment variable {config.api_key_env} holds characters that cannot be part of a key.",
+            mend=f"set {config.api_key_env} again.",
+        )
+    return key
+
+
+def _is_loopback(url: str) -> bool:
+    host = urlsplit(url).hostname or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _client(config: EndpointConfig, key: str) -> AsyncOpenAI:
+    try:
+        from openai import AsyncOpenAI
+    except ImportError:
+        raise MissingExtra("openai", "endpoint") from None
+    return AsyncOpenAI(api_key=key, base_url=config.base_url, timeout=config.timeout_s, max_retries=config.max_retries)
+
+
+def _patience_s(config: EndpointConfig) -> float:
+    # The client's timeout starts again with every byte, so a server that trickles would hold a call for ever.
+    return (config.max_retries + 1) * config.timeout_s + config.max_retries * _LONGEST_WAIT_S
+
+
+def _body(model: str, request: Request) -> dict[str, Any]:
+    sampling = request.sampling
+    # A server that is given the same seed twice gives the same answer twice, and samples would not differ.
+    seed = derive_seed(request.seed, "sample", request.sample) if request.sample else request.seed
+    body: dict[str, Any] = {
+        "model": model,
+        "messages": as_dicts(request.messages),
+        "max_tokens": sampling.max_tokens,
+        "temperature": sampling.temperature,
+        "top_p": sampling.top_p,
+        "seed": seed & _LARGEST_SEED,
+    }
+    if sampling.stop:
+        body["stop"] = list(sampling.stop)
+    return body
+
+
+def _server_says(error: Any) -> str:
+    # The client quotes the message of an error in OpenAI's form only; other servers have forms of their own.
+    said = str(error.message)
+    return said if " - " in said or not error.body else f"{said} - {error.body}"
+
+
+def _answer(text: str, model: str) -> Answer:
+    """The answer in a response body; raises _Unusable."""
+    try:
+        body = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _Unusable(f"the response is not JSON ({error}): {text}") from None
+    choices = body.get("choices") if isinstance(body, dict) else None
+    if not isinstance(choices, list) or not choices or not isinstance(choices[0], dict):
+        raise _Unusable("the response has no choices")
+    message = choices[0].get("message")
+    content = message.get("content") if isinstance(message, dict) else None
+    finish = choices[0].get("finish_reason")
+    if not isinstance(content, str):
+        raise _Unusable(f"the message has no text (finish_reason {finish!r})")
+    served = body.get("model")
+    return Answer(
+        text=_well_formed(content),
+        finish=_finish(finish),
+        usage=_usage(body.get("usage")),
+        model=served if isinstance(served, str) else model,
+    )
+
+
+def _well_formed(text: str) -> str:
+    # A token limit can cut a character in two; JSON then brings half of it, which no file can hold.
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _finish(reason: object) -> Finish:
+    if reason == "stop":
+        return "stop"
+    return "length" if reason == "length" else "other"
+
+
+def _usage(usage: object) -> Usage:
+    if not isinstance(usage, dict):
+        return Usage()
+    details = usage.get("prompt_tokens_details")
+    return Usage(
+        prompt_tokens=_count(usage.get("prompt_tokens")),
+        completion_tokens=_count(usage.get("completion_tokens")),
+        cached_tokens=_count(details.get("cached_tokens")) if isinstance(details, dict) else 0,
+    )
+
+
+def _count(number: object) -> int:
+    return number if isinstance(number, int) and number >= 0 else 0

@@ -1,0 +1,236 @@
+"""The journal: every model call is a row, written before its answer is used.
+
+Resume is replay. A run that was killed asks the same questions again, and those that were paid for are answered from
+here. What always holds:
+
+* the first answer written under a key stays; who comes later gets that one, so two processes see the same run;
+* an answer that `journalled` has returned can be read again after the process is killed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from interalign.errors import InputError, StorageError
+from interalign.llm.model import Answer, ChatModel, Request, call_key
+from interalign.run import storage_errors
+
+__all__ = ["Journal", "journalled"]
+
+# "ialn" in ASCII: marks the file as ours among all SQLite files.
+_APPLICATION = 0x69616C6E
+_FORMAT = 1
+_BUSY_S = 60.0
+_SCHEMA = "CREATE TABLE IF NOT EXISTS calls (key TEXT PRIMARY KEY, request TEXT NOT NULL, answer TEXT NOT NULL)"
+_INSERT = "INSERT INTO calls (key, request, answer) VALUES (?, ?, ?) ON CONFLICT (key) DO NOTHING"
+_UNREADABLE = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
+
+
+class Journal:
+    """Answers by call key, in one SQLite file. Threads may share it, and several processes may open the same file.
+
+    Make one with `Journal.open`.
+    """
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self._path = path
+        self._connection = connection
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"Journal({str(self._path)!r})"
+
+    @classmethod
+    @contextmanager
+    def open(cls, path: Path) -> Iterator[Journal]:
+        """Open the journal at `path`, made when it is missing, and close it at the end of the block.
+
+        Raises:
+            InputError: the file is not a journal, is damaged, or was written by another version of interalign.
+            StorageError: the disk is full or cannot be written.
+        """
+        path = Path(path)
+        with storage_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with _translated(path):
+            # No implicit transactions: each statement stands alone, and `put_many` says where its own begins.
+            connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+        journal = cls(path, connection)
+        try:
+            with _translated(path):
+                _prepare(connection, path)
+            yield journal
+        finally:
+            with journal._lock:
+                connection.close()
+
+    def __len__(self) -> int:
+        with self._lock, _translated(self._path):
+            return int(self._connection.execute("SELECT count(*) FROM calls").fetchone()[0])
+
+    def get(self, key: str) -> Answer | None:
+        """The answer under `key`, or None when that call was never answered."""
+        with self._lock, _translated(self._path):
+            return self._read(key)
+
+    def put(self, key: str, request: Request, answer: Answer) -> Answer:
+        """Keep `answer` under `key` unless there is one; returns the answer that the journal holds from now on."""
+        return self.put_many([(key, request, answer)])[0]
+
+    def put_many(self, rows: Iterable[tuple[str, Request, Answer]]) -> list[Answer]:
+        """Keep all rows or, on an error, none; returns what the journal holds for each row, as `put` does."""
+        encoded = [(key, request.model_dump_json(), answer.model_dump_json()) for key, request, answer in rows]
+        with self._lock, _translated(self._path), _transaction(self._connection):
+            self._connection.executemany(_INSERT, encoded)
+            held = [self._read(key) for key, _, _ in encoded]
+        return [answer for answer in held if answer is not None]
+
+    def _read(self, key: str) -> Answer | None:
+        row = self._connection.execute("SELECT answer FROM calls WHERE key = ?", (key,)).fetchone()
+        if row is None:
+            return None
+        try:
+            return Answer.model_validate_json(row[0])
+        except ValidationError:
+            raise _unusable(self._path, f"row {key[:12]} holds no answer") from None
+
+
+def journalled(model: ChatModel, journal: Journal) -> ChatModel:
+    """`model`, answering from `journal` what was asked before, and writing there what is new before returning it.
+
+    Two identical requests in flight at the same time ask once. A call that has begun is finished and written even
+    when its caller is cancelled, as long as the event loop runs: it is paid for. Failures are not written, so they
+    are asked again. The model that is returned belongs to one event loop.
+    """
+    return _Journalled(model, journal)
+
+
+class _Journalled:
+    def __init__(self, model: ChatModel, journal: Journal) -> None:
+        self._model = model
+        self._journal = journal
+        self._in_flight: dict[str, asyncio.Task[Answer]] = {}
+
+    def __repr__(self) -> str:
+        return f"journalled({self._model!r}, {self._journal!r})"
+
+    @property
+    def name(self) -> str:
+        return self._model.name
+
+    async def complete(self, request: Request) -> Answer:
+        key = call_key(self._model.name, request)
+        task = self._in_flight.get(key)
+        if task is None:
+            task = self._in_flight[key] = asyncio.create_task(self._answer(key, request))
+            task.add_done_callback(lambda done: self._forget(key, done))
+        return await asyncio.shield(task)
+
+    def _forget(self, key: str, done: asyncio.Task[Answer]) -> None:
+        del self._in_flight[key]
+        if not done.cancelled():
+            # Every caller may have been cancelled meanwhile; asyncio would then complain that nobody looked.
+            done.exception()
+
+    async def _answer(self, key: str, request: Request) -> Answer:
+        known = await asyncio.to_thread(self._journal.get, key)
+        if known is not None:
+            return known
+        answer = await self._model.complete(request)
+        # The shield keeps a cancellation from taking the row out of the queue before a thread has picked it up.
+        loop = asyncio.get_running_loop()
+        return await asyncio.shield(loop.run_in_executor(None, self._journal.put, key, request, answer))
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    # IMMEDIATE waits for other writers at the start; a read that turns into a write would fail without waiting.
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        # A full disk may have ended the transaction already.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    """Make a new file a journal, or check that an old one is."""
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    application = connection.execute("PRAGMA application_id").fetchone()[0]
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if tables and application != _APPLICATION:
+        raise _unusable(path, "it is a database of another program")
+    if tables and version != _FORMAT:
+        raise InputError(
+            f"{path} was written by another version of interalign (format {version}, this one reads {_FORMAT}).",
+            mend="use that version, or choose another folder with --out.",
+        )
+    _use_wal(connection)
+    # In WAL mode this loses no row when the process is killed; only a power cut can take the latest ones.
+    connection.execute("PRAGMA synchronous = NORMAL")
+    if not tables:
+        with _transaction(connection):
+            connection.execute(f"PRAGMA application_id = {_APPLICATION}")
+            connection.execute(f"PRAGMA user_version = {_FORMAT}")
+            connection.execute(_SCHEMA)
+
+
+def _use_wal(connection: sqlite3.Connection) -> None:
+    """Switch to the write-ahead log, in which readers and a writer do not wait for each other."""
+    deadline = time.monotonic() + _BUSY_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            # SQLite does not wait here by itself when two processes make the same new file at once.
+            if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
+
+
+@contextmanager
+def _translated(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.ProgrammingError:
+        # A journal used after it was closed, for one: a mistake in the program, which no user can mend.
+        raise
+    except sqlite3.DatabaseError as error:
+        code = _code(error)
+        if code in _UNREADABLE:
+            raise _unusable(path, str(error)) from error
+        if code == sqlite3.SQLITE_FULL:
+            mend = (
+                f"free some space on the disk of {path.parent} and run the same command again: paid answers are kept."
+            )
+        elif code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            mend = "end the other process that holds it, and run the same command again."
+        else:
+            mend = f"make sure that {path.parent} is a folder that can be written, and run the same command again."
+        raise StorageError(f"The journal {path} cannot be written: {error}.", mend=mend) from error
+
+
+def _unusable(path: Path, why: str) -> InputError:
+    return InputError(
+        f"The journal {path} cannot be read: {why}.",
+        mend="restore it from a copy, or move it away (with its -wal and -shm files) and run the same command again; "
+        "without it, answers are asked for, and paid, again.",
+    )
+
+
+def _code(error: sqlite3.Error) -> int | None:
+    # The low byte is the kind of error; the rest tells variants apart.
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF

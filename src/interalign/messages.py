@@ -1,0 +1,32 @@
+"""Chat messages and the frozen base of every value that interalign stores."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict
+
+__all__ = ["Chat", "Message", "Speaker", "Value", "as_dicts"]
+
+Speaker: TypeAlias = Literal["system", "user", "assistant"]
+
+
+class Value(BaseModel):
+    """A frozen record: unknown fields are refused, and a change makes a new value (`model_copy(update=...)`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Message(Value):
+    """One message of a chat, in the terms of the OpenAI chat protocol."""
+
+    role: Speaker
+    content: str
+
+
+Chat: TypeAlias = tuple[Message, ...]
+
+
+def as_dicts(chat: Chat) -> list[dict[str, str]]:
+    """The chat as the list of `{"role", "content"}` dictionaries that chat templates, TRL and servers take."""
+    return [{"role": message.role, "content": message.content} for message in chat]

@@ -1,0 +1,1 @@
+"""Personas: who the users are."""

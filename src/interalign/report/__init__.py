@@ -1,0 +1,1 @@
+"""One self-contained page for the results of a run."""

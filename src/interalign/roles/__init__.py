@@ -1,0 +1,1 @@
+"""The roles of a conversation: user simulator, inducer, responder, judge."""

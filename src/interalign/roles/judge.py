@@ -1,0 +1,166 @@
+"""Judges: how well one reply fits one person.
+
+The verifiable judge measures the reply against the persona's preferences and against what has been disclosed. Its
+score is exact and free; and it cannot be flattered, because what would flatter a language model (facts it was never
+told, emoji by the dozen, the user's own words) costs points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Protocol
+
+from pydantic import Field
+
+from interalign.messages import Chat, Value
+from interalign.personas.persona import Fact, Persona
+from interalign.personas.style import Dimension, StyleValue
+from interalign.personas.vocabulary import slot
+from interalign.roles.ledger import Ledger, disclosed_facts
+from interalign.roles.measure import (
+    count_emoji,
+    count_exclamations,
+    count_questions,
+    length_distance,
+    mentions,
+    ngram_overlap,
+    repetition,
+    style_of,
+    topicality,
+    words,
+)
+
+__all__ = ["Judge", "RuleJudge", "Verdict", "judge_reply", "style_fit"]
+
+
+class Verdict(Value):
+    """A judge's score of one reply for one persona, with the parts that it is made of.
+
+    `parts` are in [0, 1] (1 = fits); `penalties` are points subtracted from the score. A verdict that a judge could
+    not give is not a Verdict: it is None, and counted as missing.
+    """
+
+    score: Annotated[float, Field(ge=1, le=5)]
+    parts: dict[str, float] = Field(default_factory=dict)
+    penalties: dict[str, float] = Field(default_factory=dict)
+
+
+class Judge(Protocol):
+    """Anything that can score a reply for a persona."""
+
+    async def score(self, persona: Persona, chat: Chat, reply: str, ledger: Ledger, seed: int) -> Verdict | None:
+        """Return the verdict on `reply` to the last message of `chat`, or None when there is none to give."""
+        ...
+
+
+class RuleJudge:
+    """The verifiable judge, as a role."""
+
+    async def score(self, persona: Persona, chat: Chat, reply: str, ledger: Ledger, seed: int) -> Verdict | None:
+        """Return `judge_reply`'s verdict; `seed` changes nothing."""
+        return judge_reply(persona, chat, reply, ledger)
+
+
+_STYLE_SHARE, _CONTENT_SHARE = 0.7, 0.3
+_STYLE_WITHOUT_SUBSTANCE = 0.4
+_MOST_EMOJI, _MOST_EXCLAMATIONS, _MOST_QUESTIONS, _MOST_FACTS = 4, 4, 2, 2
+_MOST_WORDS, _WORDS_A_POINT = 120, 60
+
+
+def judge_reply(persona: Persona, chat: Chat, reply: str, ledger: Ledger) -> Verdict:
+    """Measure one reply.
+
+    score = 1 + 4 (0.7 style (0.4 + 0.6 on_topic) + 0.3 content) - penalties, cut to [1, 5], where
+    style is the weighted mean of the fits on the eight dimensions, on_topic how much the reply is about what the
+    message asks (0, 0.5, 1), and content = 0.4 on_topic + 0.6 recall: whether the disclosed fact that the message
+    asks about is named. Style without substance earns less than half.
+
+    Args:
+        persona: a rule-based persona (facts and preferences). Another person's persona may be passed to find out how
+            well the same reply would fit somebody else; that person's fact in the topic's slot is then asked for.
+        chat: the conversation up to and including the user message that `reply` answers.
+        reply: the text to judge.
+        ledger: the disclosure ledger along `chat`; its last entry belongs to the last message.
+    """
+    fits = style_fit(persona, reply)
+    weights = {dimension: persona.preferences[dimension].weight for dimension in fits}
+    style = sum(fits[dimension] * weights[dimension] for dimension in fits) / sum(weights.values())
+    asked_for = _asked_for(persona, ledger)
+    on_topic = topicality(reply, slot(ledger[-1].topic), asked_for)
+    recall = float(any(mentions(reply, fact) for fact in asked_for))
+    content = 0.4 * on_topic + 0.6 * recall
+    substance = _STYLE_WITHOUT_SUBSTANCE + (1 - _STYLE_WITHOUT_SUBSTANCE) * on_topic
+    penalties = {name: points for name, points in _penalties(persona, chat, reply, ledger).items() if points > 0}
+    score = 1 + 4 * (_STYLE_SHARE * style * substance + _CONTENT_SHARE * content) - sum(penalties.values())
+    return Verdict(
+        score=round(min(max(score, 1.0), 5.0), 4),
+        parts={**fits, "on_topic": on_topic, "recall": recall},
+        penalties=penalties,
+    )
+
+
+def style_fit(persona: Persona, reply: str) -> dict[Dimension, float]:
+    """How well the reply meets the persona on each dimension: 1 or 0, for length falling over 20 words outside."""
+    measured = style_of(reply)
+    return {
+        dimension: _length_fit(reply, preference.value)
+        if dimension == "length"
+        else float(measured[dimension] == preference.value)
+        for dimension, preference in persona.preferences.items()
+    }
+
+
+def _length_fit(reply: str, wanted: StyleValue) -> float:
+    return max(0.0, 1 - length_distance(len(words(reply)), wanted) / 20)
+
+
+def _asked_for(persona: Persona, ledger: Ledger) -> list[Fact]:
+    """The persona's fact in the slot that the last message asks about, once that slot has been spoken of."""
+    topic = ledger[-1].topic
+    spoken_of = {fact.slot for fact in disclosed_facts(ledger)}
+    return [fact for fact in persona.facts if fact.slot == topic and fact.slot in spoken_of]
+
+
+def _penalties(persona: Persona, chat: Chat, reply: str, ledger: Ledger) -> dict[str, float]:
+    own = [message.content for message in chat if message.role == "assistant"]
+    users = [message.content for message in chat if message.role == "user"]
+    return {
+        "degenerate": _degenerate(reply),
+        "mind_reading": min(2.0, 1.0 * len(_undisclosed(persona, chat, reply, ledger))),
+        "stuffing": _stuffing(reply, disclosed_facts(ledger)),
+        "parroting": 3.0 * max(0.0, ngram_overlap(reply, users) - 0.2),
+        "repetition": 3.0 * max(0.0, repetition(reply) - 0.1) + 3.0 * max(0.0, ngram_overlap(reply, own) - 0.4),
+        "rambling": max(0.0, (len(words(reply)) - _MOST_WORDS) / _WORDS_A_POINT),
+    }
+
+
+def _undisclosed(persona: Persona, chat: Chat, reply: str, ledger: Ledger) -> list[Fact]:
+    """Facts of the persona that the reply names although nobody has brought them up."""
+    known = set(disclosed_facts(ledger))
+    return [
+        fact
+        for fact in persona.facts
+        if fact not in known
+        and mentions(reply, fact)
+        and not any(mentions(message.content, fact) for message in chat)
+    ]
+
+
+def _stuffing(reply: str, disclosed: Sequence[Fact]) -> float:
+    facts = sum(mentions(reply, fact) for fact in disclosed)
+    excess = (
+        max(0, count_emoji(reply) - _MOST_EMOJI)
+        + max(0, count_exclamations(reply) - _MOST_EXCLAMATIONS)
+        + max(0, count_questions(reply) - _MOST_QUESTIONS)
+        + 2 * max(0, facts - _MOST_FACTS)
+    )
+    return min(4.0, 0.5 * excess)
+
+
+def _degenerate(reply: str) -> float:
+    """4 (the whole scale) for a text that is no answer at all: next to no words, or mostly something else."""
+    found = words(reply)
+    letters = sum(len(word) for word in found)
+    visible = sum(not character.isspace() for character in reply)
+    no_answer = len(found) < 3 or letters < 0.5 * visible or len(set(found)) < 0.3 * len(found)
+    return 4.0 if no_answer else 0.0

@@ -1,0 +1,55 @@
+"""The disclosure ledger: what the user has shown so far, turn by turn.
+
+It bounds what any honest assistant can know. Rule-based users write their own entry as they speak; with a language
+model as the user, the inducer writes it from the chat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from pydantic import Field
+
+from interalign.messages import Value
+from interalign.personas.persona import Fact
+from interalign.personas.style import Dimension, StyleValue
+
+__all__ = ["Disclosure", "Ledger", "Reaction", "disclosed_facts"]
+
+
+class Reaction(Value):
+    """A passing remark on how the last reply missed (or, with `met`, met) a preference.
+
+    `got` is what the reply did. `wanted` is what the remark allows to conclude: a style value, or for length a
+    direction, `shorter` or `longer` (`met`: the band itself). The remark never says it outright.
+    """
+
+    dimension: Dimension
+    got: StyleValue
+    wanted: StyleValue
+    met: bool = False
+
+
+class Disclosure(Value):
+    """One ledger entry: what one user message shows."""
+
+    turn: int
+    facts: tuple[Fact, ...] = ()
+    manner: dict[Dimension, StyleValue] = Field(default_factory=dict)
+    reactions: tuple[Reaction, ...] = ()
+    topic: str = ""
+    """The slot that the message asks about; a good reply names the disclosed fact of this slot."""
+
+    @property
+    def missed(self) -> tuple[Reaction, ...]:
+        """The reactions to a preference that the last reply missed."""
+        return tuple(reaction for reaction in self.reactions if not reaction.met)
+
+
+Ledger: TypeAlias = Sequence[Disclosure]
+
+
+def disclosed_facts(ledger: Ledger) -> tuple[Fact, ...]:
+    """All facts shown so far, in the order in which they came out, each once."""
+    return tuple(dict.fromkeys(fact for entry in ledger for fact in entry.facts))

@@ -1,0 +1,265 @@
+"""Responders: who answers the user. Here the rule-based ones; any chat model is another.
+
+`compose_reply` writes a reply in a wanted style, checks it with the judge's own ruler and tries again until it fits:
+the rule-based responders differ only in the style that they aim for and in the facts that they may use.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from importlib.resources import files
+from random import Random
+from typing import Literal, Protocol, TypeAlias
+
+from interalign.llm.model import ChatModel, Request, Sampling
+from interalign.messages import Chat, Message
+from interalign.personas.persona import Fact, Persona
+from interalign.personas.style import DIMENSIONS, Dimension, Style, StyleValue
+from interalign.personas.vocabulary import Slot, slot
+from interalign.roles.inducer import DEFAULT_STYLE, Impression, as_text, impression_from, manner_so_far
+from interalign.roles.ledger import Ledger, disclosed_facts
+from interalign.roles.measure import LENGTH_BANDS, mentions, style_of, words
+from interalign.roles.phrases import responder_phrases, user_phrases
+from interalign.roles.rendering import article_free, capitalised, lowered, punctuated, to_casual
+
+__all__ = [
+    "GENERIC_STYLE",
+    "ModelResponder",
+    "Responder",
+    "RuleResponder",
+    "Source",
+    "compose_reply",
+    "fitting_fact",
+    "impression_fit",
+    "policy_prompt",
+    "views",
+]
+
+Source: TypeAlias = Literal["random", "generic", "constant", "mirror", "tailored", "oracle"]
+
+GENERIC_STYLE: dict[Dimension, StyleValue] = {
+    **DEFAULT_STYLE,
+    "length": "long",
+    "question": "some",
+    "directness": "gentle",
+    "warmth": "warm",
+}
+"""How a chat assistant that knows nobody answers everybody: long, warm, hedged, with a question at the end."""
+
+_TRIES = 24
+
+
+class Responder(Protocol):
+    """Anything that can answer the last user turn of a chat."""
+
+    async def respond(self, chat: Chat, topic: str, impression: Impression | None, seed: int) -> str:
+        """Return the reply.
+
+        Args:
+            chat: the conversation, ending with a user message.
+            topic: the slot that the message asks about; rule-based responders need it, language models read the chat.
+            impression: what the reply may use of the user. None: the chat only.
+            seed: where the reply's randomness comes from.
+        """
+        ...
+
+
+class RuleResponder:
+    """Composes a reply from the impression that it is given."""
+
+    async def respond(self, chat: Chat, topic: str, impression: Impression | None, seed: int) -> str:
+        """Return `compose_reply`'s text; without an impression in the generic style."""
+        impression = impression or Impression(style=GENERIC_STYLE)
+        return compose_reply(impression.style, topic, fitting_fact(topic, impression.facts), seed)
+
+
+class ModelResponder:
+    """A chat model in the responder's role: the policy, or the teacher of one."""
+
+    def __init__(self, model: ChatModel, sampling: Sampling) -> None:
+        self.model = model
+        self.sampling = sampling
+
+    async def respond(self, chat: Chat, topic: str, impression: Impression | None, seed: int) -> str:
+        """Return the model's answer; an impression stands last in the system message, where it changes least."""
+        system = policy_prompt() if impression is None else f"{policy_prompt()} {as_text(impression)}"
+        messages = (Message(role="system", content=system), *chat)
+        answer = await self.model.complete(Request(messages=messages, sampling=self.sampling, seed=seed))
+        return answer.text.strip()
+
+
+@cache
+def policy_prompt() -> str:
+    """The system message that every policy is trained and tested with (`prompts/policy.txt`)."""
+    return (files("interalign.roles") / "prompts" / "policy.txt").read_text(encoding="utf-8").strip()
+
+
+def views(persona: Persona, ledger: Ledger, seed: int) -> dict[Source, Impression]:
+    """What each rule-based source of replies is allowed to know of the user before it answers.
+
+    `generic` answers everybody in one style; `constant` in the best style for everybody; `mirror` copies how the user
+    writes; `tailored` (the disclosed-only oracle) uses all that the ledger allows to conclude; `oracle` knows the
+    persona's preferences. The first four of them know no fact but those in the message that they answer.
+    """
+    just_said = ledger[-1].facts
+    return {
+        "random": Impression(style=_random_style(Random(seed)), facts=just_said),
+        "generic": Impression(style=GENERIC_STYLE, facts=just_said),
+        "constant": Impression(style=DEFAULT_STYLE, facts=just_said),
+        "mirror": Impression(style=manner_so_far(ledger), facts=just_said),
+        "tailored": impression_from(ledger),
+        "oracle": Impression(
+            style={dimension: wish.value for dimension, wish in persona.preferences.items()},
+            facts=disclosed_facts(ledger),
+        ),
+    }
+
+
+def fitting_fact(topic: str, facts: Sequence[Fact]) -> Fact | None:
+    """Of the given facts, the one that fills the topic's slot, or None when it is not among them."""
+    return next((fact for fact in facts if fact.slot == topic), None)
+
+
+def impression_fit(reply: str, topic: str, impression: Impression) -> float:
+    """How well a reply fits an impression, in [0, 1]: the means to choose among candidates without the true persona."""
+    measured = style_of(reply)
+    met = [float(measured[dimension] == value) for dimension, value in impression.style_or_default().items()]
+    fact = fitting_fact(topic, impression.facts)
+    met += [float(mentions(reply, fact))] * 2 if fact is not None else []
+    return sum(met) / len(met)
+
+
+def compose_reply(style: Style, topic: str, fact: Fact | None, seed: int) -> str:
+    """A reply about `topic` in the wanted style that names `fact` when one is given.
+
+    Of up to 24 drafts the first one that measures as wanted on every dimension is returned, or else the draft with
+    the fewest misses.
+    """
+    random = Random(seed)
+    wanted = {**DEFAULT_STYLE, **style}
+    best, fewest = "", len(DIMENSIONS) + 2
+    for _ in range(_TRIES):
+        draft = _draft(wanted, slot(topic), fact, random)
+        measured = style_of(draft)
+        misses = sum(measured[dimension] != value for dimension, value in wanted.items())
+        misses += fact is not None and not mentions(draft, fact)
+        misses += len(words(draft)) > _MOST_WORDS
+        if misses < fewest:
+            best, fewest = draft, misses
+        if fewest == 0:
+            break
+    return best
+
+
+def _random_style(random: Random) -> dict[Dimension, StyleValue]:
+    """A style drawn uniformly on every dimension."""
+    return {dimension: random.choice(values) for dimension, values in DIMENSIONS.items()}
+
+
+# A long answer stays inside what a small policy may generate in the offline recipes (72 tokens).
+_MOST_WORDS = 52
+
+
+def _draft(style: Style, about: Slot, fact: Fact | None, random: Random) -> str:
+    sentences = _opening(style, random)
+    goal = random.randint(*_goal(style["length"]))
+    room = goal - sum(len(words(sentence)) for sentence in sentences)
+    if style["layout"] == "list":
+        body = _list_body(style, about, fact, random, room)
+        text = "\n".join(filter(None, [" ".join(_finished(sentences, style, random)), body]))
+        text += _question(style, about, random, separator="\n")
+    else:
+        sentences += _prose_body(style, about, fact, random, room)
+        text = " ".join(_finished(sentences, style, random)) + _question(style, about, random, separator=" ")
+    return _dressed(text, style, random)
+
+
+def _goal(length: StyleValue) -> tuple[int, int]:
+    least, most = LENGTH_BANDS[length]
+    return {"brief": (9, most - 2), "medium": (least + 3, most - 4), "long": (least + 2, 48)}[length]
+
+
+def _opening(style: Style, random: Random) -> list[str]:
+    if style["warmth"] != "warm":
+        return []
+    phrases = responder_phrases()
+    return [random.choice(phrases.warm_short if style["length"] == "brief" else phrases.warm_opening)]
+
+
+def _verb_phrases(about: Slot, fact: Fact | None, random: Random) -> list[str]:
+    """Suggestions in the order in which they are used: the one that names the fact first."""
+    plain = random.sample(about.suggestion_plain, 4)
+    if fact is None:
+        return plain
+    return [random.choice(about.suggestion).format(noun=article_free(fact.term)), *plain]
+
+
+def _prose_body(style: Style, about: Slot, fact: Fact | None, random: Random, room: int) -> list[str]:
+    phrases = responder_phrases()
+    frames = phrases.gentle if style["directness"] == "gentle" else phrases.direct
+    suggestions = _verb_phrases(about, fact, random)
+    sentences = [_framed(random.choice(frames), suggestions[0])]
+    used = len(words(sentences[0]))
+    extras = [
+        lambda: f"{random.choice(phrases.connector)} {lowered(_framed(random.choice(frames), suggestions[1]))}",
+        lambda: random.choice(about.detail),
+        lambda: random.choice(phrases.filler),
+        lambda: random.choice(phrases.closer),
+    ]
+    for make in extras:
+        sentence = make()
+        if used + len(words(sentence)) <= room:
+            sentences.append(sentence)
+            used += len(words(sentence))
+    return sentences
+
+
+def _list_body(style: Style, about: Slot, fact: Fact | None, random: Random, room: int) -> str:
+    phrases = responder_phrases()
+    gentle = style["directness"] == "gentle"
+    lead = random.choice(phrases.list_lead_gentle if gentle else phrases.list_lead)
+    suggestions = sorted(_verb_phrases(about, fact, random)[1:], key=lambda phrase: len(words(phrase)))
+    items = [_verb_phrases(about, fact, random)[0], suggestions[0]]
+    used = sum(len(words(item)) for item in items)
+    with_lead = gentle or style["length"] != "brief"
+    used += len(words(lead)) * with_lead
+    for item in [*suggestions[1:], random.choice(about.detail)]:
+        if used + len(words(item)) <= room and item not in items:
+            items.append(item)
+            used += len(words(item))
+    lines = [f"- {capitalised(item)}" for item in items]
+    return "\n".join([lead, *lines] if with_lead else lines)
+
+
+def _framed(frame: str, verb_phrase: str) -> str:
+    return frame.format(vp=verb_phrase, Vp=capitalised(verb_phrase))
+
+
+def _finished(sentences: list[str], style: Style, random: Random) -> list[str]:
+    sentences = [capitalised(sentence) for sentence in sentences]
+    if style["exclamation"] != "some":
+        return punctuated(sentences, random)
+    if style["length"] != "brief" or not sentences:
+        sentences = [*sentences, random.choice(responder_phrases().cheer)]
+    return punctuated(sentences, random, exclaim=random.choice((1, 1, 2)))
+
+
+def _question(style: Style, about: Slot, random: Random, *, separator: str) -> str:
+    if style["question"] != "some":
+        return ""
+    short = responder_phrases().question_short
+    return separator + random.choice(short if style["length"] == "brief" else about.follow_up) + "?"
+
+
+def _dressed(text: str, style: Style, random: Random) -> str:
+    """Casual words and emoji go over the whole text, whatever it is made of."""
+    if style["formality"] == "casual":
+        text = to_casual(text, random)
+        if style_of(text)["formality"] != "casual":
+            lead = random.choice(responder_phrases().casual_lead)
+            text = f"{lead}\n{text}" if text.startswith("-") else f"{lead} {lowered(text)}"
+    if style["emoji"] == "some":
+        group = random.choice(sorted(user_phrases().emoji))
+        text += " " + " ".join(random.sample(user_phrases().emoji[group], random.choice((1, 1, 2))))
+    return text

@@ -1,0 +1,348 @@
+"""The run folder, files that appear whole or not at all, and seeds.
+
+A stage is done when its output file exists. That is true only because every file is written beside its place and
+moved there in one step: a killed process leaves the file of before, or none. One process at a time works in a run
+folder; the lock is the operating system's, so it ends with the process that holds it.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import re
+import secrets
+import socket
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ValidationError
+
+from interalign.errors import InputError, RunBusy, RunMismatch, StorageError
+from interalign.messages import Value
+
+__all__ = [
+    "RunFolder",
+    "derive_seed",
+    "read_jsonl",
+    "storage_errors",
+    "write_json",
+    "write_jsonl",
+    "write_text",
+    "writing",
+]
+
+V = TypeVar("V", bound=Value)
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_CLOSED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
+_IN_THE_WAY = frozenset({errno.EEXIST, errno.ENOTDIR, errno.EISDIR})
+_UNFINISHED = re.compile(r"\.interalign-[0-9a-f]{16}-.+")
+_ABSENT = "(absent)"
+_KEYS_SHOWN = 8
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write to; the file moves to `path` when the block ends without an error.
+
+    The folder is made when it is missing. The suffix is kept, since some writers choose their format by it. After an
+    error nothing is left behind and what stood at `path` is untouched.
+
+    Raises:
+        StorageError: the disk is full, or the folder cannot be written.
+    """
+    # A link is followed, so that the file it points to changes and the link stays.
+    target = path.resolve() if path.is_symlink() else path
+    beside = target.with_name(f".interalign-{secrets.token_hex(8)}-{target.name}")
+    try:
+        with storage_errors(path):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            yield beside
+            _sync(beside)
+            os.replace(beside, target)
+    finally:
+        # On a disk that cannot be written even this fails, and must not hide the reason.
+        with suppress(OSError):
+            beside.unlink()
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn the operating system's errors about a full or closed disk into a StorageError about `path`."""
+    try:
+        yield
+    except OSError as error:
+        elsewhere = isinstance(error.filename, str) and Path(error.filename).parent != path.parent
+        where = f" ({error.filename})" if elsewhere else ""
+        what = f"{path} cannot be written: {error.strerror}{where}."
+        if error.errno in _FULL:
+            raise StorageError(
+                what,
+                mend=f"free some space on the disk of {path.parent} and run the same command again: "
+                "finished work is kept.",
+            ) from error
+        if error.errno in _CLOSED:
+            raise StorageError(
+                what,
+                mend=f"make {path.parent} writable, or choose another folder with --out.",
+            ) from error
+        if error.errno in _IN_THE_WAY:
+            raise StorageError(what, mend="move away what is there, or choose another place with --out.") from error
+        raise
+
+
+def _sync(path: Path) -> None:
+    # Without this a power cut can leave an empty file under the final name. Windows wants a handle that may write.
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, with its line ends as they are; raises StorageError."""
+    with writing(path) as beside:
+        beside.write_text(text, encoding="utf-8", newline="")
+
+
+def write_json(path: Path, obj: object) -> None:
+    """Write `obj` (plain data, values, or values within plain data) as indented JSON; raises StorageError.
+
+    NaN and infinity are refused with a ValueError: what is undefined is None.
+    """
+    text = json.dumps(obj, indent=2, ensure_ascii=False, allow_nan=False, default=_plain)
+    write_text(path, text + "\n")
+
+
+def _plain(obj: object) -> object:
+    if isinstance(obj, BaseModel):
+        return obj.model_dump(mode="json")
+    if isinstance(obj, os.PathLike):
+        return os.fspath(obj)
+    raise TypeError(f"{type(obj).__name__} cannot be written as JSON")
+
+
+def write_jsonl(path: Path, values: Iterable[Value]) -> None:
+    """Write one value per line as UTF-8, one at a time, so `values` may be longer than memory; raises StorageError."""
+    with writing(path) as beside, beside.open("w", encoding="utf-8", newline="") as file:
+        file.writelines(value.model_dump_json() + "\n" for value in values)
+
+
+def read_jsonl(path: Path, kind: type[V]) -> list[V]:
+    """The values of a JSONL file, in the order of its lines. Blank lines are skipped.
+
+    Raises:
+        InputError: the file is missing or cannot be read, or a line is not UTF-8, not JSON, or not a `kind`.
+    """
+    try:
+        with path.open("rb") as file:
+            # Bytes end a line at \n only; text would also do so at \r, which may stand inside one.
+            return [_read_line(line, path, number, kind) for number, line in enumerate(file, 1) if line.strip()]
+    except FileNotFoundError:
+        raise InputError(
+            f"{path} does not exist.", mend="check the path, or run the stage that writes this file first."
+        ) from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.", mend="check the path and its rights.") from error
+
+
+def _read_line(line: bytes, path: Path, number: int, kind: type[V]) -> V:
+    try:
+        # Some editors begin a file with a byte order mark.
+        return kind.model_validate_json(line.rstrip().decode("utf-8-sig" if number == 1 else "utf-8"))
+    except UnicodeDecodeError as error:
+        wrong = f"byte {error.start + 1} is not UTF-8 text"
+        mend = "save the file as UTF-8"
+    except ValidationError as error:
+        wrong = _in_words(error)
+        mend = "mend this line"
+    raise InputError(
+        f"{path}, line {number}: {wrong}.", mend=f"{mend}, or delete the file and run the stage that writes it again."
+    )
+
+
+def _in_words(error: ValidationError) -> str:
+    """The first thing that is wrong, as `field.subfield: what`, and how many more there are."""
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    # A row is parsed alone, so pydantic's own line number is always 1 and would mislead.
+    what = re.sub(r" at line \d+ column (\d+)$", r" at column \1", first["msg"].removeprefix("Value error, "))
+    where = ".".join(map(str, first["loc"]))
+    more = error.error_count() - 1
+    return (f"{where}: " if where else "") + what.rstrip(".") + (f" (and {more} more)" if more else "")
+
+
+def derive_seed(run_seed: int, *parts: str | int) -> int:
+    """A seed in [0, 2**63) for one place in a run, such as (persona id, turn, role, sample).
+
+    It depends on its arguments alone, so the order in which work finishes changes nothing. The encoding keeps the
+    borders and the types of the parts: ("ab", "c"), ("a", "bc") and (1,), ("1",) all have seeds of their own.
+    """
+    canonical = json.dumps([run_seed, *parts], separators=(",", ":"))
+    return int.from_bytes(hashlib.sha256(canonical.encode()).digest()[:8]) >> 1
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where one run keeps its files. Reading needs only the paths; work that writes goes through `open`."""
+
+    root: Path
+
+    @classmethod
+    @contextmanager
+    def open(cls, path: Path, recipe: str, *, versions: Mapping[str, str]) -> Iterator[RunFolder]:
+        """Hold the run folder at `path` for this process; it is made on first use.
+
+        Args:
+            path: The folder.
+            recipe: The resolved recipe as TOML. It is written on first use and compared, value by value, later.
+            versions: Package to version, written to `versions.json`; it describes the last use of the folder.
+
+        Raises:
+            RunBusy: another process, or another part of this one, holds the folder.
+            RunMismatch: the folder was made by a recipe with other values.
+            InputError: a recipe is not TOML, or `path` is a file.
+            StorageError: the folder cannot be written.
+        """
+        folder = cls(Path(path))
+        if folder.root.exists() and not folder.root.is_dir():
+            raise InputError(f"{path} is a file, not a folder.", mend="choose another folder with --out.")
+        with _locked(folder.root):
+            _settle_recipe(folder.root, recipe)
+            _remove_unfinished(folder.root)
+            write_json(folder.root / "versions.json", dict(versions))
+            yield folder
+
+    @property
+    def personas(self) -> Path:
+        """Personas to train on."""
+        return self.root / "personas.jsonl"
+
+    @property
+    def heldout(self) -> Path:
+        """Personas that only evaluation may see."""
+        return self.root / "heldout.jsonl"
+
+    @property
+    def trees(self) -> Path:
+        """Conversation trees."""
+        return self.root / "trees.jsonl"
+
+    @property
+    def preferences(self) -> Path:
+        """Folder of preference tables."""
+        return self.root / "preferences"
+
+    @property
+    def models(self) -> Path:
+        """Folder with one checkpoint folder per trained model."""
+        return self.root / "models"
+
+    @property
+    def eval(self) -> Path:
+        """Folder with one folder of verdicts per model."""
+        return self.root / "eval"
+
+    @property
+    def report(self) -> Path:
+        """The report page."""
+        return self.root / "report.html"
+
+    @property
+    def journal(self) -> Path:
+        """The journal of model calls."""
+        return self.root / "journal.sqlite"
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    # The holder's name stands in a file of its own: on some systems a locked file cannot be read.
+    holder = root / ".holder.json"
+    with storage_errors(root / ".lock"):
+        root.mkdir(parents=True, exist_ok=True)
+        # Any thread may end the run that another one began.
+        lock = FileLock(root / ".lock", thread_local=False)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise RunBusy(
+                f"{root} is in use by {_holder_in_words(holder)}.",
+                mend="wait until it is done, or choose another folder with --out.",
+            ) from None
+    try:
+        write_json(holder, {"pid": os.getpid(), "host": socket.gethostname()})
+        yield
+    finally:
+        with suppress(OSError):
+            holder.unlink()
+        lock.release()
+
+
+def _holder_in_words(holder: Path) -> str:
+    try:
+        named = json.loads(holder.read_text(encoding="utf-8"))
+        return f"process {named['pid']} on {named['host']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        # The holder has taken the lock and not yet written its name, or is just leaving.
+        return "another process"
+
+
+def _remove_unfinished(root: Path) -> None:
+    """Remove what killed processes left half written; safe under the lock only."""
+    for path in root.rglob(".interalign-*"):
+        if _UNFINISHED.fullmatch(path.name) and path.is_file():
+            path.unlink(missing_ok=True)
+
+
+def _settle_recipe(root: Path, recipe: str) -> None:
+    now = _parsed(recipe, "The resolved recipe")
+    path = root / "recipe.toml"
+    if not path.exists():
+        write_text(path, recipe)
+        return
+    try:
+        before = _parsed(path.read_text(encoding="utf-8"), str(path))
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path} cannot be read: {error}.", mend="restore the file, or choose another folder with --out."
+        ) from error
+    differences = _differences(before, now)
+    if differences:
+        more = len(differences) - _KEYS_SHOWN
+        shown = "; ".join(differences[:_KEYS_SHOWN]) + (f"; and {more} more" if more > 0 else "")
+        raise RunMismatch(
+            f"{root} was made by a recipe with other values: {shown}.",
+            mend="put the old values back, or choose another folder with --out.",
+        )
+
+
+def _parsed(text: str, what: str) -> dict[str, Any]:
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(
+            f"{what} is not TOML: {error}.", mend="restore the file, or choose another folder with --out."
+        ) from error
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """`dotted.key: old -> new` for every key that is not the same in both, in the order of the keys."""
+    old, new = dict(_flat(before)), dict(_flat(now))
+    return [
+        f"{key}: {old.get(key, _ABSENT)} -> {new.get(key, _ABSENT)}"
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
+
+
+def _flat(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+    # Values become text here: text tells true from 1, and NaN equals itself.
+    for key, value in table.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", json.dumps(value, ensure_ascii=False, default=str)

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import pytest
+from rich.console import Console
+
+from interalign.errors import InputError
+from interalign.evaluation.summary import (
+    UNDEFINED,
+    Kind,
+    Summary,
+    TurnRow,
+    markdown,
+    number,
+    shown_turns,
+    summarise,
+    table,
+)
+from interalign.roles.judge import Verdict
+from interalign.roles.ledger import Disclosure
+
+WORLD = "Rule-based users, rule-based judge"
+KINDS: dict[str, Kind] = {"base": "model", "tuned": "model", "mirror": "control"}
+
+
+def row(case: str, turn: int, score: float | None, **more: object) -> TurnRow:
+    verdict = None if score is None else Verdict(score=score, penalties={"stuffing": 0.5} if score < 2 else {})
+    known = {"user": "Hello", "reply": "one two three", "disclosure": Disclosure(turn=turn), "verdict": verdict}
+    return TurnRow.model_validate({"case": case, "turn": turn, **known, **more})
+
+
+def chats(lift: float, turns: int = 3, cases: int = 8) -> list[TurnRow]:
+    return [
+        row(
+            f"person{case}",
+            turn,
+            1.5 + lift + 0.2 * turn + 0.01 * case,
+            swapped=Verdict(score=1.5),
+            uptake=None if turn == 1 else case % 2 == 0,
+        )
+        for case in range(cases)
+        for turn in range(1, turns + 1)
+    ]
+
+
+def summary_of(rows: dict[str, list[TurnRow]]) -> Summary:
+    return summarise(rows, kinds=KINDS, baseline="base", world=WORLD, resamples=200)
+
+
+def example(turns: int = 3) -> Summary:
+    return summary_of({"base": chats(0, turns), "tuned": chats(1, turns), "mirror": chats(0.3, turns)})
+
+
+def test_a_summary_holds_levels_differences_and_counts() -> None:
+    summary = example()
+    base, tuned = summary.model("base"), summary.model("tuned")
+    assert (summary.turns, tuned.cases, tuned.missing) == (3, 8, 0)
+    assert tuned.ir.value == pytest.approx(0.2)
+    assert tuned.difference is not None and tuned.difference.low == pytest.approx(1)
+    assert tuned.relative == pytest.approx(1 / base.mean_al.value if base.mean_al.value else None)
+    assert (base.difference, base.ir_difference, base.relative) == (None, None, None)
+    assert tuned.uptake.value == pytest.approx(0.5)
+    assert tuned.gap.value == pytest.approx(tuned.mean_al.value - 1.5 if tuned.mean_al.value else None)
+    assert tuned.length_words == 3
+    assert [model.name for model in summary.of_kind("control")] == ["mirror"]
+
+
+def test_penalties_are_means_over_judged_replies() -> None:
+    base = chats(0)
+    judged = [one.verdict for one in base if one.verdict is not None]
+    low = sum(verdict.score < 2 for verdict in judged)
+    assert summary_of({"base": base}).model("base").penalties == {"stuffing": pytest.approx(0.5 * low / len(judged))}
+
+
+def test_missing_verdicts_and_absent_turns_are_counted_and_weigh_nothing() -> None:
+    rows = [row("a", 1, 4), row("a", 2, None), row("b", 1, 2), row("b", 2, 3), row("b", 3, None, failure="timeout")]
+    base = summary_of({"base": rows}).model("base")
+    assert base.missing == 3  # an unreadable verdict, a failure, and the turn that 'a' never reached
+    assert [level.value for level in base.al] == [3, 3, None]
+    assert base.length_words == 3
+
+
+def test_the_order_of_rows_changes_nothing() -> None:
+    rows = {"base": chats(0), "tuned": chats(1)}
+    backwards = {name: of_model[::-1] for name, of_model in rows.items()}
+    assert summary_of(rows) == summary_of(backwards)
+
+
+def test_a_summary_survives_its_file() -> None:
+    summary = example()
+    assert Summary.model_validate_json(summary.model_dump_json()) == summary
+
+
+def test_models_that_met_other_people_are_refused_by_name() -> None:
+    with pytest.raises(InputError, match=r"'tuned' has no rows of 2 of 8 persons \(person6, person7\)"):
+        summary_of({"base": chats(0), "tuned": chats(1, cases=6)})
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ({"tuned": chats(0)}, "no rows of the baseline 'base', only of tuned"),
+        ({"base": chats(0), "tuned": []}, "no rows of 'tuned'"),
+        ({"base": chats(0), "stranger": chats(0)}, "'stranger' is a model or a control"),
+        ({"base": [row("a", 1, 3), row("a", 1, 4)]}, "'base' has two rows of turn 1 with 'a'"),
+    ],
+)
+def test_rows_that_cannot_be_summarised(rows: dict[str, list[TurnRow]], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        summary_of(rows)
+
+
+def test_an_unknown_model_is_a_key_error() -> None:
+    with pytest.raises(KeyError):
+        example().model("nobody")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(None, UNDEFINED), (1.005, "+1.00"), (0.0, "0.00"), (-0.001, "0.00"), (-0.2, "-0.20")]
+)
+def test_numbers(value: float | None, text: str) -> None:
+    assert number(value, signed=True) == text
+
+
+@pytest.mark.parametrize(("turns", "shown"), [(1, (1,)), (5, (1, 2, 3, 4, 5)), (6, (1, 3, 6)), (10, (1, 5, 10))])
+def test_shown_turns(turns: int, shown: tuple[int, ...]) -> None:
+    assert shown_turns(turns) == shown
+
+
+@pytest.mark.parametrize("turns", [1, 5, 10])
+def test_the_terminal_table_fits_and_hides_nothing(turns: int) -> None:
+    console = Console(width=100, record=True, file=None, force_terminal=False)
+    with console.capture() as captured:
+        console.print(table(example(turns)))
+    text = captured.get()
+    assert max(len(line) for line in text.splitlines()) <= 100
+    assert "…" not in text
+    for shown in ("base", "tuned", "mirror", f"AL({turns})", "mean AL", "N-IR", "+1.00 (+1.00 to +1.00)", WORLD):
+        assert shown in text
+
+
+def test_controls_stand_below_models_whatever_their_order() -> None:
+    console = Console(width=100)
+    with console.capture() as captured:
+        console.print(table(summary_of({"mirror": chats(0), "base": chats(0)})))
+    text = captured.get()
+    assert text.index("base") < text.index("mirror")
+
+
+def test_a_name_is_text_and_not_markup() -> None:
+    rows = {"base": chats(0), "[red]x|y": chats(1)}
+    summary = summarise(rows, kinds={"base": "model", "[red]x|y": "model"}, baseline="base", world=WORLD, resamples=50)
+    console = Console(width=100)
+    with console.capture() as captured:
+        console.print(table(summary))
+    assert "[red]x|y" in captured.get()
+    lines = markdown(summary).splitlines()
+    assert "[red]x\\|y" in lines[3]
+
+
+def test_markdown_has_a_cell_for_every_column() -> None:
+    lines = markdown(example(1)).splitlines()
+    assert {line.count("|") for line in lines[:5]} == {lines[0].count("|")}
+    assert "*mirror*" in lines[4]
+    assert UNDEFINED in lines[2]  # one turn has no slope
+    assert WORLD in lines[-1]
