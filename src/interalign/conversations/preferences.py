@@ -7,6 +7,7 @@ branch that the conversation really took.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,8 +24,9 @@ __all__ = ["Preference", "PreferenceConfig", "preferences", "preferred", "write_
 class PreferenceConfig(Value):
     """Which pairs of siblings become preferences."""
 
-    min_margin: Annotated[float, Field(ge=0)] = 0.3
-    """Smallest difference of scores (in points of the 1-5 scale) that counts as a preference."""
+    min_margin: Annotated[float, Field(gt=0)] = 0.3
+    """Smallest difference of scores (in points of the 1-5 scale) that counts as a preference; replies that differ by
+    less are equally good."""
 
 
 class Preference(Value):
@@ -36,41 +38,44 @@ class Preference(Value):
     margin: float
 
 
-def preferred(tree: Tree, user_node: int) -> int | None:
-    """The reply to a user turn with the highest score, or None when none of them has a verdict."""
-    scored = [(verdict.score, -child) for child in tree.children(user_node) if (verdict := tree.nodes[child].verdict)]
-    return -max(scored)[1] if scored else None
+def preferred(tree: Tree, user_node: int, config: PreferenceConfig) -> tuple[int, ...]:
+    """The replies to a user turn that none is preferred to: the best one and those within the margin of it.
+
+    A reply without a verdict is not among them: missing is neither better nor worse.
+    """
+    scores = _scores(tree, user_node)
+    best = max(scores.values(), default=None)
+    return tuple(node for node, score in scores.items() if best is not None and best - score < config.min_margin)
 
 
 def preferences(trees: Sequence[Tree], config: PreferenceConfig) -> tuple[Preference, ...]:
-    """At each user turn, the best reply against each sibling that scores lower by at least the margin.
+    """At each user turn, one pair for each reply that falls short of the best by the margin or more.
 
-    A reply without a verdict is in no pair: missing is neither better nor worse.
+    The preferred replies of a turn take turns in being the chosen side.
     """
     return tuple(pair for index, tree in enumerate(trees) for pair in _of_tree(index, tree, config))
 
 
 def _of_tree(index: int, tree: Tree, config: PreferenceConfig) -> Iterator[Preference]:
     for user_node in tree.user_turns():
-        chosen = preferred(tree, user_node)
-        if chosen is None:
-            continue
-        for rejected in tree.children(user_node):
-            margin = _margin(tree, chosen, rejected)
-            if rejected != chosen and margin is not None and margin >= config.min_margin:
-                yield Preference(tree=index, chosen=chosen, rejected=rejected, margin=round(margin, 4))
+        scores = _scores(tree, user_node)
+        chosen = preferred(tree, user_node, config)
+        rejected = [node for node in scores if node not in chosen]
+        for better, worse in zip(cycle(chosen), rejected, strict=False):
+            margin = round(scores[better] - scores[worse], 4)
+            yield Preference(tree=index, chosen=better, rejected=worse, margin=margin)
 
 
-def _margin(tree: Tree, chosen: int, rejected: int) -> float | None:
-    better, worse = tree.nodes[chosen].verdict, tree.nodes[rejected].verdict
-    return better.score - worse.score if better and worse else None
+def _scores(tree: Tree, user_node: int) -> dict[int, float]:
+    verdicts = {node: tree.nodes[node].verdict for node in tree.children(user_node)}
+    return {node: verdict.score for node, verdict in verdicts.items() if verdict is not None}
 
 
 def write_preference_tables(folder: Path, trees: Sequence[Tree], config: PreferenceConfig, system: str) -> None:
     """Write `dpo.parquet` and `sft.parquet` in TRL's conversational formats.
 
     `dpo.parquet` has `prompt`, `chosen`, `rejected` (message lists), `margin`, `turn`, `chosen_source`,
-    `rejected_source` and `persona_id`. `sft.parquet` has `messages`, whose last one is the preferred reply (the one to
+    `rejected_source` and `persona_id`. `sft.parquet` has `messages`, whose last one is a preferred reply (the one to
     train on: the others are the branch that was continued), `turn` and `persona_id`.
 
     Args:
@@ -91,7 +96,7 @@ def write_preference_tables(folder: Path, trees: Sequence[Tree], config: Prefere
         )
     opening = Message(role="system", content=system)
     _write_parquet(folder / "dpo.parquet", (_dpo_row(trees[pair.tree], pair, opening) for pair in pairs))
-    _write_parquet(folder / "sft.parquet", (row for tree in trees for row in _sft_rows(tree, opening)))
+    _write_parquet(folder / "sft.parquet", (row for tree in trees for row in _sft_rows(tree, opening, config)))
 
 
 def _dpo_row(tree: Tree, pair: Preference, opening: Message) -> dict[str, Any]:
@@ -109,10 +114,9 @@ def _dpo_row(tree: Tree, pair: Preference, opening: Message) -> dict[str, Any]:
     }
 
 
-def _sft_rows(tree: Tree, opening: Message) -> Iterator[dict[str, Any]]:
+def _sft_rows(tree: Tree, opening: Message, config: PreferenceConfig) -> Iterator[dict[str, Any]]:
     for user_node in tree.user_turns():
-        reply = preferred(tree, user_node)
-        if reply is not None:
+        for reply in preferred(tree, user_node, config):
             yield {
                 "messages": _dumped((opening, *tree.chat(reply))),
                 "turn": tree.turn(reply),

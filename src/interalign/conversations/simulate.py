@@ -35,13 +35,22 @@ from interalign.run import derive_seed
 __all__ = ["Cast", "SimulateConfig", "grow_tree", "grow_trees"]
 
 
+_ATTEMPTS = 4
+
+
 class SimulateConfig(Value):
     """How trees are grown."""
 
     turns: Annotated[int, Field(ge=1)] = 5
     """Turns of a conversation: one user message and the replies to it."""
-    siblings: Annotated[tuple[Source, ...], Field(min_length=2)] = ("tailored", "generic", "mirror")
-    """Who answers each user turn, from two sources up."""
+    siblings: Annotated[tuple[Source, ...], Field(min_length=2)] = (
+        "tailored",
+        "tailored",
+        "tailored",
+        "generic",
+        "mirror",
+    )
+    """Who answers each user turn, two replies or more. A source that is named twice answers twice, in other words."""
     policy_samples: Annotated[int, Field(ge=0)] = 0
     """Replies sampled from the base model per turn: all but one are candidates for the tailored reply, one stands for
     the generic reply. 0: rules write all replies."""
@@ -96,35 +105,37 @@ async def _add_turn(tree: Tree, parent: int | None, persona: Persona, config: Si
     at = len(tree.nodes) - 1
     replies = await _replies(tree, at, persona, config, cast)
     chat, ledger = tree.chat(at), tree.ledger(at)
-    seeds = [_seed(tree, at, "judge", source) for source in replies]
     verdicts = await asyncio.gather(
         *(
-            cast.judge.score(persona, chat, reply, ledger, seed)
-            for reply, seed in zip(replies.values(), seeds, strict=True)
+            cast.judge.score(persona, chat, reply, ledger, _seed(tree, at, "judge", str(sibling)))
+            for sibling, (_, reply) in enumerate(replies)
         )
     )
     chosen = Random(_seed(tree, at, "continue")).randrange(len(replies))
     nodes = [
         Node(parent=at, role="assistant", content=reply, source=source, verdict=verdict, continued=index == chosen)
-        for index, ((source, reply), verdict) in enumerate(zip(replies.items(), verdicts, strict=True))
+        for index, ((source, reply), verdict) in enumerate(zip(replies, verdicts, strict=True))
     ]
     return Tree(**{**dict(tree), "nodes": (*tree.nodes, *nodes)})
 
 
-async def _replies(tree: Tree, at: int, persona: Persona, config: SimulateConfig, cast: Cast) -> dict[str, str]:
-    """One reply per source, all different: an equal sibling would be a preference without a difference."""
+async def _replies(
+    tree: Tree, at: int, persona: Persona, config: SimulateConfig, cast: Cast
+) -> list[tuple[Source, str]]:
+    """One reply per sibling, all different: an equal sibling would be a preference without a difference."""
     chat, ledger = tree.chat(at), tree.ledger(at)
     topic = ledger[-1].topic
     known = views(persona, ledger, _seed(tree, at, "view"))
     sampled = await _policy_replies(tree, at, known["tailored"], config, cast)
-    replies: dict[str, str] = {}
-    for source in config.siblings:
-        candidates = sampled.get(source, [])
-        for attempt in range(4):
-            composed = await cast.responder.respond(chat, topic, known[source], _seed(tree, at, source, str(attempt)))
+    replies: list[tuple[Source, str]] = []
+    for sibling, source in enumerate(config.siblings):
+        candidates = sampled.pop(source, [])
+        for attempt in range(_ATTEMPTS):
+            seed = _seed(tree, at, source, str(sibling), str(attempt))
+            composed = await cast.responder.respond(chat, topic, known[source], seed)
             best = _best([*candidates, composed], topic, known[source], source)
-            if best not in replies.values():
-                replies[source] = best
+            if best not in (reply for _, reply in replies):
+                replies.append((source, best))
                 break
             candidates = []
     return replies

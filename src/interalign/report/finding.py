@@ -117,7 +117,7 @@ def _missing(summary: Summary) -> tuple[str, ...]:
     each = worst.cases * summary.turns
     total = sum(model.missing for model in summary.models)
     return (
-        f"{total:,} of {each * len(summary.models):,} turns have no verdict, most of them with {worst.name} "
+        f"{total:,} of {each * len(summary.models):,} turns have no verdict, most often with {worst.name} "
         f"({worst.missing:,} of {each:,}). They are left out, not scored low.",
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeAlias
+from typing import TypeAlias, TypedDict
 
 from markupsafe import Markup
 
@@ -19,7 +19,7 @@ from interalign.personas.persona import Persona
 from interalign.roles.judge import Verdict
 from interalign.roles.ledger import Disclosure
 
-__all__ = ["MOST_SHOWN", "Json", "as_script", "island"]
+__all__ = ["MOST_SHOWN", "Island", "Json", "as_script", "island"]
 
 Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
 
@@ -30,13 +30,24 @@ _MOST_CHARACTERS = 2_500_000
 _LONGEST_TEXT = 4_000
 
 
+class Island(TypedDict):
+    """The data under the names that the script knows. Models stand in the order of the summary, models first."""
+
+    turns: int
+    baseline: str
+    models: list[Json]
+    cases: list[dict[str, Json]]
+    trees: list[dict[str, Json]]
+    persons: dict[str, Json]
+
+
 def island(
     summary: Summary,
     rows: Mapping[str, Sequence[TurnRow]],
     trees: Sequence[Tree],
     personas: Mapping[str, Persona],
-) -> dict[str, Json]:
-    """All data of the page. Models stand in the order of the summary, models first."""
+) -> Island:
+    """All data of the page: the first cases by id, the first trees, and the persons whom they show."""
     names = [model.name for model in (*summary.of_kind("model"), *summary.of_kind("control"))]
     cases = _bounded(_case(case, names, rows) for case in sorted({row.case for row in rows[summary.baseline]}))
     shown_trees = _bounded(_tree(tree) for tree in trees)
@@ -60,7 +71,7 @@ def island(
     }
 
 
-def as_script(data: Json) -> Markup:
+def as_script(data: object) -> Markup:
     """JSON that cannot end the script element it stands in, whatever its texts say.
 
     No `<`, `>` or `&` is left, and no character outside ASCII, so neither `</script>`, `<!--` nor a line separator can

@@ -33,7 +33,8 @@ function ink(name) {
 
 // Plotly reads a small markup in its labels; a model's name is none.
 function label(name) {
-  const short = name.length > 28 ? name.slice(0, 27) + "\u2026" : name;
+  const most = narrow.matches ? 20 : 28;
+  const short = name.length > most ? name.slice(0, most - 1) + "\u2026" : name;
   return short.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
 }
 
@@ -126,7 +127,7 @@ function drawCurves() {
   }), { displayModeBar: false, responsive: true });
 }
 
-function drawDifferences(id, field) {
+function drawDifferences(id, field, digits) {
   const styles = looks();
   const shown = [...data.models.keys()].filter((index) => data.models[index][field] && data.models[index][field][0] !== null).reverse();
   const figure = document.getElementById(id);
@@ -137,12 +138,12 @@ function drawDifferences(id, field) {
   }
   const traces = shown.map((index, row) => {
     const [value, low, high] = data.models[index][field];
-    const bounds = low === null ? "no interval" : `${points(low)} to ${points(high)}`;
+    const bounds = low === null ? "no interval" : `${low.toFixed(digits)} to ${high.toFixed(digits)}`;
     return {
       x: [value], y: [row], mode: "markers", showlegend: false, name: label(data.models[index].name),
       marker: { color: styles[index].color, size: 10, symbol: styles[index].symbol },
       error_x: low === null ? undefined : { type: "data", symmetric: false, array: [high - value], arrayminus: [value - low], color: styles[index].color, thickness: 2, width: 0 },
-      customdata: [bounds], hovertemplate: "%{fullData.name}: %{x:.2f} (%{customdata})<extra></extra>",
+      customdata: [bounds], hovertemplate: `%{fullData.name}: %{x:.${digits}f} (%{customdata})<extra></extra>`,
     };
   });
   figure.style.height = `${70 + 34 * shown.length}px`;
@@ -154,8 +155,8 @@ function drawDifferences(id, field) {
 
 function drawFigures() {
   drawCurves();
-  drawDifferences("difference-figure", "difference");
-  drawDifferences("ir-difference-figure", "irDifference");
+  drawDifferences("difference-figure", "difference", 2);
+  drawDifferences("ir-difference-figure", "irDifference", 3);
 }
 
 // -- One verdict, one message -----------------------------------------------------------------------------------

@@ -55,7 +55,7 @@ def render(
     title: str,
     facts: Mapping[str, str],
 ) -> str:
-    """The page as one string of about 1.3 MB, nearly all of it the figures' library.
+    """The page as one string: 1.2 MB for the figures' library, and what the shown texts take.
 
     `facts` says how the numbers came about (recipe, base model, versions, time), in the order in which it is shown.
     The page shows the first cases and trees only, see `island`.
@@ -63,7 +63,7 @@ def render(
     data = island(summary, rows, trees, personas)
     names = [model.name for model in (*summary.of_kind("model"), *summary.of_kind("control"))]
     scripts = {"figures_library": _asset("plotly-basic.min.js"), "script": _asset("page.js")}
-    return (
+    page = (
         _environment()
         .from_string(_asset("page.html.jinja"))
         .render(
@@ -79,17 +79,15 @@ def render(
             policy=_policy(scripts.values()),
             data=as_script(data),
             all_cases=summary.models[0].cases,
-            shown_cases=len(_items(data["cases"])),
+            shown_cases=len(data["cases"]),
             all_trees=len(trees),
-            shown_trees=len(_items(data["trees"])),
+            shown_trees=len(data["trees"]),
             rule_based="rule" in summary.world.lower(),
             **{name: Markup(text) for name, text in scripts.items()},
         )
     )
-
-
-def _items(shown: object) -> Sequence[object]:
-    return shown if isinstance(shown, Sequence) else ()
+    # Half a surrogate pair, as cut streams and odd file names have it, cannot be written as UTF-8.
+    return page.encode("utf-8", "replace").decode("utf-8")
 
 
 def _penalty_kinds(summary: Summary) -> tuple[str, ...]:

@@ -100,7 +100,7 @@ def judge_reply(persona: Persona, chat: Chat, reply: str, ledger: Ledger) -> Ver
 
 
 def style_fit(persona: Persona, reply: str) -> dict[Dimension, float]:
-    """How well the reply meets the persona on each dimension: 1 or 0, for length falling over 20 words outside."""
+    """How well the reply meets the persona on each dimension: 1 or 0, for length falling over 15 words outside."""
     measured = style_of(reply)
     return {
         dimension: _length_fit(reply, preference.value)
@@ -111,7 +111,7 @@ def style_fit(persona: Persona, reply: str) -> dict[Dimension, float]:
 
 
 def _length_fit(reply: str, wanted: StyleValue) -> float:
-    return max(0.0, 1 - length_distance(len(words(reply)), wanted) / 20)
+    return max(0.0, 1 - length_distance(len(words(reply)), wanted) / 15)
 
 
 def _asked_for(persona: Persona, ledger: Ledger) -> list[Fact]:

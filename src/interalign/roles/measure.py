@@ -31,7 +31,7 @@ __all__ = [
     "words",
 ]
 
-LENGTH_BANDS: dict[StyleValue, tuple[int, int]] = {"brief": (1, 20), "medium": (21, 40), "long": (41, 120)}
+LENGTH_BANDS: dict[StyleValue, tuple[int, int]] = {"brief": (1, 15), "medium": (16, 30), "long": (31, 120)}
 """Words per reply, both ends included. Chat replies are short; more than 120 words is nobody's preference."""
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")

@@ -157,8 +157,8 @@ def _random_style(random: Random) -> dict[Dimension, StyleValue]:
     return {dimension: random.choice(values) for dimension, values in DIMENSIONS.items()}
 
 
-# A long answer stays inside what a small policy may generate in the offline recipes (72 tokens).
-_MOST_WORDS = 52
+# A long answer stays inside what a small policy may generate in the offline recipes (60 tokens).
+_MOST_WORDS = 42
 
 
 def _draft(style: Style, about: Slot, fact: Fact | None, random: Random) -> str:
@@ -177,7 +177,7 @@ def _draft(style: Style, about: Slot, fact: Fact | None, random: Random) -> str:
 
 def _goal(length: StyleValue) -> tuple[int, int]:
     least, most = LENGTH_BANDS[length]
-    return {"brief": (9, most - 2), "medium": (least + 3, most - 4), "long": (least + 2, 48)}[length]
+    return {"brief": (8, most - 1), "medium": (least + 3, most - 4), "long": (least + 2, 39)}[length]
 
 
 def _opening(style: Style, random: Random) -> list[str]:
