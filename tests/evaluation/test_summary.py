@@ -6,7 +6,6 @@ from rich.console import Console
 from interalign.errors import InputError
 from interalign.evaluation.summary import (
     UNDEFINED,
-    Kind,
     Summary,
     TurnRow,
     markdown,
@@ -19,7 +18,7 @@ from interalign.roles.judge import Verdict
 from interalign.roles.ledger import Disclosure
 
 WORLD = "Rule-based users, rule-based judge"
-KINDS: dict[str, Kind] = {"base": "model", "tuned": "model", "mirror": "control"}
+CONTROLS = ("mirror",)
 
 
 def row(case: str, turn: int, score: float | None, **more: object) -> TurnRow:
@@ -43,7 +42,7 @@ def chats(lift: float, turns: int = 3, cases: int = 8) -> list[TurnRow]:
 
 
 def summary_of(rows: dict[str, list[TurnRow]]) -> Summary:
-    return summarise(rows, kinds=KINDS, baseline="base", world=WORLD, resamples=200)
+    return summarise(rows, controls=CONTROLS, baseline="base", world=WORLD, resamples=200)
 
 
 def example(turns: int = 3) -> Summary:
@@ -100,7 +99,6 @@ def test_models_that_met_other_people_are_refused_by_name() -> None:
     [
         ({"tuned": chats(0)}, "no rows of the baseline 'base', only of tuned"),
         ({"base": chats(0), "tuned": []}, "no rows of 'tuned'"),
-        ({"base": chats(0), "stranger": chats(0)}, "'stranger' is a model or a control"),
         ({"base": [row("a", 1, 3), row("a", 1, 4)]}, "'base' has two rows of turn 1 with 'a'"),
     ],
 )
@@ -148,7 +146,7 @@ def test_controls_stand_below_models_whatever_their_order() -> None:
 
 def test_a_name_is_text_and_not_markup() -> None:
     rows = {"base": chats(0), "[red]x|y": chats(1)}
-    summary = summarise(rows, kinds={"base": "model", "[red]x|y": "model"}, baseline="base", world=WORLD, resamples=50)
+    summary = summarise(rows, baseline="base", world=WORLD, resamples=50)
     console = Console(width=100)
     with console.capture() as captured:
         console.print(table(summary))

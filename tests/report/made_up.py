@@ -54,7 +54,7 @@ def evaluation(cases: int = 24, turns: int = 8, hostile: str = "", models: Seque
     }
     summary = summarise(
         rows,
-        kinds={names[name]: MODELS[name][0] for name in models},
+        controls=[names[name] for name in models if MODELS[name][0] == "control"],
         baseline="base",
         world="Rule-based users, rule-based judge" + hostile,
         resamples=400,

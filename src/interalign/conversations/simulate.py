@@ -32,7 +32,7 @@ from interalign.roles.responder import (
 from interalign.roles.user import RuleUser, UserSimulator
 from interalign.run import derive_seed
 
-__all__ = ["Cast", "SimulateConfig", "grow_tree", "grow_trees"]
+__all__ = ["Cast", "SimulateConfig", "grow", "grow_tree", "grow_trees"]
 
 
 _ATTEMPTS = 4
@@ -44,7 +44,6 @@ class SimulateConfig(Value):
     turns: Annotated[int, Field(ge=1)] = 5
     """Turns of a conversation: one user message and the replies to it."""
     siblings: Annotated[tuple[Source, ...], Field(min_length=2)] = (
-        "tailored",
         "tailored",
         "tailored",
         "generic",
@@ -64,6 +63,17 @@ class Cast:
     responder: Responder = field(default_factory=RuleResponder)
     judge: Judge = field(default_factory=RuleJudge)
     policy: Responder | None = None
+
+
+def grow(
+    personas: Sequence[Persona], config: SimulateConfig, seed: int, cast: Cast | None = None
+) -> tuple[Tree, ...]:
+    """The trees of all personas, for callers that have no event loop; see `grow_trees`."""
+
+    async def all_of_them() -> tuple[Tree, ...]:
+        return tuple([tree async for tree in grow_trees(personas, config, seed, cast)])
+
+    return asyncio.run(all_of_them())
 
 
 async def grow_trees(

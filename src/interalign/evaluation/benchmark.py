@@ -15,15 +15,24 @@ from pydantic import Field
 
 from interalign.errors import InputError, InteralignError
 from interalign.evaluation.summary import TurnRow
+from interalign.llm.model import Sampling
 from interalign.messages import Chat, Message, Value
 from interalign.personas.persona import Persona
 from interalign.roles.judge import Judge, RuleJudge, Verdict
 from interalign.roles.ledger import Disclosure, Ledger
-from interalign.roles.responder import Responder, RuleResponder, Source, views
+from interalign.roles.responder import ModelResponder, Responder, RuleResponder, Source, views
 from interalign.roles.user import RuleUser, UserSimulator
 from interalign.run import derive_seed
 
-__all__ = ["CONTROLS", "BenchmarkConfig", "Candidate", "ControlCandidate", "ModelCandidate", "run_benchmark"]
+__all__ = [
+    "CONTROLS",
+    "BenchmarkConfig",
+    "Candidate",
+    "ControlCandidate",
+    "ModelCandidate",
+    "benchmark",
+    "run_benchmark",
+]
 
 CONTROLS: dict[str, Source] = {
     "constant": "constant",
@@ -43,8 +52,15 @@ class BenchmarkConfig(Value):
     """Longest reply, in tokens of the tested model."""
     temperature: Annotated[float, Field(ge=0)] = 0.7
     """Sampling temperature of the tested model; 0 takes the likeliest token, which makes small models loop."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 0.9
+    """Nucleus sampling: tokens outside the likeliest ones that make up this share are never drawn."""
     resamples: Annotated[int, Field(ge=100)] = 10_000
     """Bootstrap resamples behind each interval."""
+
+    @property
+    def sampling(self) -> Sampling:
+        """How the tested models draw their tokens."""
+        return Sampling(max_tokens=self.max_tokens, temperature=self.temperature, top_p=self.top_p)
 
 
 class Candidate(Protocol):
@@ -76,6 +92,20 @@ class ControlCandidate:
         """Return the reply composed from the source's view of the user."""
         view = views(persona, ledger, seed)[self._source]
         return await RuleResponder().respond(chat, ledger[-1].topic, view, seed)
+
+
+def benchmark(checkpoint: str, personas: Sequence[Persona], config: BenchmarkConfig, seed: int) -> list[TurnRow]:
+    """Test one checkpoint (a folder, a hub name or the offline model) on held-out personas with rule-based users.
+
+    For callers that have no event loop; see `run_benchmark` for everything else.
+    """
+    from interalign.llm.local import LocalModel
+
+    async def play() -> list[TurnRow]:
+        responder = ModelResponder(LocalModel(checkpoint), config.sampling)
+        return await run_benchmark(ModelCandidate(responder), personas, config, seed)
+
+    return asyncio.run(play())
 
 
 async def run_benchmark(
@@ -115,7 +145,7 @@ def _check_heldout(personas: Sequence[Persona]) -> None:
 
 def _strangers(personas: Sequence[Persona], seed: int) -> dict[str, Persona]:
     """For each persona another one, drawn by seed: a shuffled circle, so nobody meets themselves."""
-    circle = list(personas)
+    circle = list({persona.id: persona for persona in personas}.values())
     Random(derive_seed(seed, "strangers")).shuffle(circle)
     return {persona.id: circle[(index + 1) % len(circle)] for index, persona in enumerate(circle)}
 

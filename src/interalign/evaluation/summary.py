@@ -7,7 +7,7 @@ missing: it is counted, it has no weight, and it never becomes the lowest score.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
@@ -114,19 +114,27 @@ class Summary(Value):
 def summarise(
     rows: Mapping[str, Sequence[TurnRow]],
     *,
-    kinds: Mapping[str, Kind],
     baseline: str,
     world: str,
+    controls: Collection[str] = (),
     resamples: int = 10_000,
     seed: int = 0,
 ) -> Summary:
     """Summarise the rows of every model against `baseline`.
 
+    Args:
+        rows: the judged replies of each model, by its name.
+        baseline: the model that differences are taken to.
+        world: whose users and whose judge this was, in a few words.
+        controls: which of the names are controls and not models under test.
+        resamples: bootstrap resamples behind each interval.
+        seed: seed of the resamples.
+
     Raises:
-        InputError: there are no rows, the models did not answer the same people, a turn stands twice, or `baseline`
-            or a model's kind is not given.
+        InputError: there are no rows, the models did not answer the same people, a turn stands twice, or there are no
+            rows of `baseline`.
     """
-    _check(rows, kinds, baseline)
+    _check(rows, baseline)
     cases = sorted({row.case for row in rows[baseline]})
     turns = max(row.turn for of_model in rows.values() for row in of_model)
     names = list(rows)
@@ -134,7 +142,9 @@ def summarise(
     estimates = bootstrap(samples, baseline=names.index(baseline), resamples=resamples, seed=seed)
     level = estimates[names.index(baseline)].mean_al.value
     models = tuple(
-        _model_summary(name, kinds[name], rows[name], of_model, samples.scores[index], level)
+        _model_summary(
+            name, "control" if name in controls else "model", rows[name], of_model, samples.scores[index], level
+        )
         for index, (name, of_model) in enumerate(zip(names, estimates, strict=True))
     )
     return Summary(world=world, turns=turns, baseline=baseline, resamples=resamples, seed=seed, models=models)
@@ -157,13 +167,11 @@ def _model_summary(
     )
 
 
-def _check(rows: Mapping[str, Sequence[TurnRow]], kinds: Mapping[str, Kind], baseline: str) -> None:
+def _check(rows: Mapping[str, Sequence[TurnRow]], baseline: str) -> None:
     if baseline not in rows:
         known = ", ".join(rows) or "no model"
         raise InputError(f"There are no rows of the baseline {baseline!r}, only of {known}.", mend="evaluate it too.")
     for name, of_model in rows.items():
-        if name not in kinds:
-            raise InputError(f"It is not said whether {name!r} is a model or a control.", mend="add it to `kinds`.")
         if not of_model:
             raise InputError(f"There are no rows of {name!r}.", mend="evaluate it again.")
         _check_once(name, of_model)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["cpu_flags", "has_bf16", "pick_device", "pick_dtype"]
+__all__ = ["Precision", "cpu_flags", "has_bf16", "pick_device", "pick_dtype"]
+
+Precision: TypeAlias = Literal["auto", "float32", "bfloat16"]
+"""Number format of weights; `auto` is what the hardware is fast at."""
 
 _CPUINFO = Path("/proc/cpuinfo")
 
@@ -34,11 +37,18 @@ def pick_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def pick_dtype(device: str) -> torch.dtype:
-    """bfloat16 where the hardware multiplies it (6 to 8 times faster than float32 on such CPUs), else float32."""
+def pick_dtype(device: str, precision: Precision = "auto") -> torch.dtype:
+    """The number format of weights on a device.
+
+    `auto` is bfloat16 where the hardware multiplies it (6 to 8 times faster than float32 on such CPUs), else float32.
+    """
     import torch
 
-    if device == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    cpuinfo = _CPUINFO.read_text(encoding="utf-8", errors="replace") if _CPUINFO.exists() else ""
-    return torch.bfloat16 if has_bf16(cpuinfo) else torch.float32
+    if precision != "auto":
+        return torch.float32 if precision == "float32" else torch.bfloat16
+    if device.startswith("cuda"):
+        # Older GPUs emulate bfloat16, and are slower with it than without.
+        multiplies = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        multiplies = has_bf16(_CPUINFO.read_text(encoding="utf-8", errors="replace") if _CPUINFO.exists() else "")
+    return torch.bfloat16 if multiplies else torch.float32

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Sequence
-from itertools import groupby
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from interalign.errors import MissingExtra, ModelError
-from interalign.llm.hardware import pick_device, pick_dtype
+from interalign.llm.hardware import Precision, pick_device, pick_dtype
+from interalign.llm.libraries import quiet
 from interalign.llm.model import Answer, Request, Sampling, Usage
-from interalign.llm.offline import resolve_model
+from interalign.llm.offline import OFFLINE_MODEL, resolve_model
 from interalign.messages import as_dicts
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["LocalModel", "fingerprint", "load_checkpoint"]
+__all__ = ["LocalModel", "adapter_base", "fingerprint", "load_checkpoint", "load_tokenizer", "load_weights"]
 
 _QUIET_S = 0.03
 """How long no further request must come in before a batch starts: conversations in step ask at the same moment."""
@@ -38,33 +40,80 @@ def load_checkpoint(name: str, *, device: str, dtype: torch.dtype) -> tuple[Any,
 
     Raises:
         InputError: the folder holds no weights.
-        ModelError: the checkpoint cannot be loaded.
+        ModelError: the checkpoint cannot be loaded, or has no chat template.
     """
-    try:
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-    except ModuleNotFoundError as error:
-        raise MissingExtra("transformers", "train") from error
-    source = resolve_model(name)
-    try:
-        if (Path(source) / "adapter_config.json").exists():
-            from peft import AutoPeftModelForCausalLM
+    base = adapter_base(name)
+    if base is None:
+        model = load_weights(name, dtype)
+    else:
+        model = load_weights(base, dtype)
+        with _loading(name):
+            from peft import PeftModel
 
-            model = AutoPeftModelForCausalLM.from_pretrained(source, dtype=dtype).merge_and_unload()
-        else:
-            model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype)
+            model = PeftModel.from_pretrained(model, resolve_model(name)).merge_and_unload()
+    tokenizer = load_tokenizer(name)
+    tokenizer.padding_side = "left"
+    return model.to(device).eval(), tokenizer
+
+
+def adapter_base(name: str) -> str | None:
+    """The model that the PEFT adapter in a checkpoint folder belongs to; None when `name` is no adapter folder."""
+    config = Path(resolve_model(name)) / "adapter_config.json"
+    if not config.exists():
+        return None
+    with _loading(name):
+        base = str(json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"])
+    # The offline model lies in the cache of whoever trained the adapter, and elsewhere on other machines.
+    return OFFLINE_MODEL if Path(base).name == OFFLINE_MODEL and not Path(base).exists() else base
+
+
+def load_weights(name: str, dtype: torch.dtype) -> Any:
+    """The model of a folder with full weights, or of a hub name; raises InputError, ModelError."""
+    source = resolve_model(name)
+    with _loading(name):
+        from transformers import AutoModelForCausalLM
+
+        loaded: Any = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, output_loading_info=True)
+    model, report = loaded
+    missing = sorted(report["missing_keys"])
+    if missing:
+        raise ModelError(
+            f"The model {name!r} lacks {len(missing)} of its weights, {missing[0]} among them.",
+            mend="save or download it again.",
+        )
+    return model
+
+
+def load_tokenizer(name: str) -> Any:
+    """The tokenizer of a model, with a chat template and a padding token; raises InputError, ModelError."""
+    source = resolve_model(name)
+    with _loading(name):
+        from transformers import AutoTokenizer
+
         tokenizer = AutoTokenizer.from_pretrained(source)
-    except (OSError, ValueError, KeyError) as error:
+    if tokenizer.chat_template is None:
+        raise ModelError(f"The model {name!r} has no chat template.", mend="use a chat (instruct) model.")
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+@contextmanager
+def _loading(name: str) -> Iterator[None]:
+    """Load something quietly; what goes wrong becomes a ModelError about `name`."""
+    try:
+        from safetensors import SafetensorError
+
+        with quiet():
+            yield
+    except ModuleNotFoundError as error:
+        raise MissingExtra(error.name or "transformers", "train") from error
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         first_line = str(error).strip().partition("\n")[0]
         raise ModelError(
             f"The model {name!r} cannot be loaded: {first_line}",
             mend="check the folder or the name; without a hub only folders and the offline model load.",
         ) from error
-    if tokenizer.chat_template is None:
-        raise ModelError(f"The model {name!r} has no chat template.", mend="use a chat (instruct) model.")
-    tokenizer.padding_side = "left"
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return model.to(device).eval(), tokenizer
 
 
 def fingerprint(name: str) -> str:
@@ -84,13 +133,24 @@ class LocalModel:
         checkpoint: a folder, a hub name, or the offline model's name.
         max_batch: how many requests are generated for side by side.
         on_batch: called with the number of requests after each batch, for progress bars.
+        dtype: number format of the weights. Only float32 gives an answer that does not depend on its batch at all:
+            in bfloat16, padding may tip the balance between two tokens that are equally likely.
     """
 
-    def __init__(self, checkpoint: str, *, max_batch: int = 32, on_batch: Callable[[int], None] | None = None) -> None:
+    def __init__(
+        self,
+        checkpoint: str,
+        *,
+        max_batch: int = 32,
+        on_batch: Callable[[int], None] | None = None,
+        dtype: Precision = "auto",
+    ) -> None:
         self._device = pick_device()
         self._model, self._tokenizer = load_checkpoint(
-            checkpoint, device=self._device, dtype=pick_dtype(self._device)
+            checkpoint, device=self._device, dtype=pick_dtype(self._device, dtype)
         )
+        self._ends = _end_tokens(self._model, self._tokenizer)
+        _settle_generation(self._model, sorted(self._ends), self._tokenizer.pad_token_id)
         self._name = f"local:{fingerprint(checkpoint)}"
         self._max_batch = max_batch
         self._on_batch = on_batch
@@ -113,25 +173,32 @@ class LocalModel:
     async def _work(self) -> None:
         while self._waiting:
             await self._until_quiet()
-            # Alike requests together: one batch has one sampling, and little padding when its prompts are of one length.
-            self._waiting.sort(key=lambda waiting: (repr(waiting[0].sampling), _length(waiting[0])))
-            _, same = next(groupby(self._waiting, key=lambda waiting: waiting[0].sampling))
-            batch = list(same)[: self._max_batch]
-            self._waiting = self._waiting[len(batch) :]
+            batch = self._next_batch()
+            if not batch:
+                continue
             try:
                 answers = await asyncio.to_thread(self.generate, [request for request, _ in batch])
+                if self._on_batch:
+                    self._on_batch(len(batch))
             except Exception as error:
-                failure = ModelError(f"{self._name} failed to generate: {error}")
-                failure.__cause__ = error
+                # Whatever goes wrong reaches those who wait: a worker that died would leave them waiting for ever.
                 for _, future in batch:
                     if not future.done():
-                        future.set_exception(failure)
+                        future.set_exception(_failure(self._name, error))
                 continue
             for (_, future), answer in zip(batch, answers, strict=True):
                 if not future.done():
                     future.set_result(answer)
-            if self._on_batch:
-                self._on_batch(len(batch))
+
+    def _next_batch(self) -> list[tuple[Request, asyncio.Future[Answer]]]:
+        """Take out of the queue what is generated next; those who no longer wait are dropped."""
+        waiting = [one for one in self._waiting if not one[1].done()]
+        # Alike requests together: one batch has one sampling, and little padding when its prompts are of one length.
+        waiting.sort(key=lambda one: (repr(one[0].sampling), _length(one[0])))
+        same = [one for one in waiting if one[0].sampling == waiting[0][0].sampling]
+        others = [one for one in waiting if one[0].sampling != waiting[0][0].sampling]
+        self._waiting = same[self._max_batch :] + others
+        return same[: self._max_batch]
 
     async def _until_quiet(self) -> None:
         before = -1
@@ -157,7 +224,6 @@ class LocalModel:
                 max_new_tokens=sampling.max_tokens,
                 do_sample=False,
                 logits_processor=LogitsProcessorList(noise),
-                pad_token_id=self._tokenizer.pad_token_id,
             )
         start = inputs["input_ids"].shape[1]
         lengths = inputs["attention_mask"].sum(dim=1).tolist()
@@ -167,9 +233,7 @@ class LocalModel:
         ]
 
     def _answer(self, tokens: list[int], prompt_tokens: int, sampling: Sampling) -> Answer:
-        ends = self._model.generation_config.eos_token_id
-        ends = set(ends if isinstance(ends, list) else [ends])
-        length = next((index for index, token in enumerate(tokens) if token in ends), None)
+        length = next((index for index, token in enumerate(tokens) if token in self._ends), None)
         text = self._tokenizer.decode(tokens[:length], skip_special_tokens=True)
         stops = [text.index(stop) for stop in sampling.stop if stop in text]
         finished = length is not None or bool(stops)
@@ -179,6 +243,28 @@ class LocalModel:
             usage=Usage(prompt_tokens=prompt_tokens, completion_tokens=len(tokens) if length is None else length + 1),
             model=self._name,
         )
+
+
+def _end_tokens(model: Any, tokenizer: Any) -> frozenset[int]:
+    """Every token that ends an answer: those the model was published with, and the tokenizer's end of turn."""
+    named = model.generation_config.eos_token_id
+    ends = named if isinstance(named, list) else [named]
+    return frozenset(token for token in (*ends, tokenizer.eos_token_id) if token is not None)
+
+
+def _settle_generation(model: Any, ends: list[int], pad: int) -> None:
+    # A checkpoint may bring sampling habits of its own, such as a repetition penalty. What decides an answer stands in
+    # the request, so they are left out.
+    from transformers import GenerationConfig
+
+    model.generation_config = GenerationConfig(eos_token_id=ends, pad_token_id=pad)  # type: ignore[no-untyped-call]
+
+
+def _failure(name: str, error: Exception) -> ModelError:
+    # One for each request: an exception collects the traceback of everyone who raises it.
+    failure = ModelError(f"{name} failed to generate: {error}")
+    failure.__cause__ = error
+    return failure
 
 
 def _length(request: Request) -> int:

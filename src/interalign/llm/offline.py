@@ -6,17 +6,20 @@ twenty seconds, so it is unpacked to safetensors once, in the user's cache folde
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import redirect_stderr
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
-from interalign.errors import InputError
-from interalign.run import storage_errors
+from interalign.errors import InputError, MissingExtra
+from interalign.llm.libraries import quiet, saving
 
 __all__ = ["OFFLINE_MODEL", "cache_folder", "offline_model", "offline_model_folder", "resolve_model"]
 
@@ -54,8 +57,7 @@ def resolve_model(name: str) -> str:
     if not looks_like_path:
         return name
     folder = folder.expanduser()
-    weights = ("*.safetensors", "*.safetensors.index.json")
-    if not folder.is_dir() or not any(any(folder.glob(pattern)) for pattern in weights):
+    if not folder.is_dir() or not any(folder.glob("*.safetensors")):
         raise InputError(
             f"{folder} holds no model weights (*.safetensors).",
             mend="name a checkpoint folder, as saved by save_pretrained or by interalign train.",
@@ -76,7 +78,7 @@ def offline_model() -> Path:
     if (folder / "config.json").exists():
         return folder
     gguf = _gguf_file()
-    with storage_errors(folder):
+    with saving(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_suffix(".lock")):
             if not (folder / "config.json").exists():
@@ -97,20 +99,25 @@ def _gguf_file() -> Path:
 
 
 def _unpack(gguf: Path, folder: Path) -> None:
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
+    try:
+        import torch
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+    except ModuleNotFoundError as error:
+        raise MissingExtra("transformers", "train") from error
     beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
-        tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
-        model = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+        # The bar of the GGUF reader cannot be switched off.
+        with quiet(), redirect_stderr(io.StringIO()):
+            tokenizer = AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name)
+            model: Any = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
         # The weights are plain numbers now; what still says "quantised" would only keep them from being saved.
         del model.config.quantization_config
         model.hf_quantizer = None
         model = model.to(torch.bfloat16)
-        model.config._name_or_path = OFFLINE_MODEL
-        model.save_pretrained(beside)
-        tokenizer.save_pretrained(beside)
+        with quiet():
+            model.save_pretrained(beside)
+            tokenizer.save_pretrained(beside)
+        beside.chmod(0o755)
         os.replace(beside, folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)

@@ -65,6 +65,13 @@ _STYLE_SHARE, _CONTENT_SHARE = 0.7, 0.3
 _STYLE_WITHOUT_SUBSTANCE = 0.4
 _MOST_EMOJI, _MOST_EXCLAMATIONS, _MOST_QUESTIONS, _MOST_FACTS = 4, 4, 2, 2
 _MOST_WORDS, _WORDS_A_POINT = 120, 60
+# At least every tenth word of a sentence is one of these; a string of key words has none.
+_LITTLE_WORDS = frozenset(
+    "a about after all an and any are as at be been before both but by can could did do does each every for from had "
+    "has have he her here him his how i if in into is it its me might my no not of on one or our she should so than "
+    "that the their them there these they this those to until us was we were what when where which who will with "
+    "would you your".split()
+)
 
 
 def judge_reply(persona: Persona, chat: Chat, reply: str, ledger: Ledger) -> Verdict:
@@ -94,7 +101,7 @@ def judge_reply(persona: Persona, chat: Chat, reply: str, ledger: Ledger) -> Ver
     score = 1 + 4 * (_STYLE_SHARE * style * substance + _CONTENT_SHARE * content) - sum(penalties.values())
     return Verdict(
         score=round(min(max(score, 1.0), 5.0), 4),
-        parts={**fits, "on_topic": on_topic, "recall": recall},
+        parts={**{str(dimension): fit for dimension, fit in fits.items()}, "on_topic": on_topic, "recall": recall},
         penalties=penalties,
     )
 
@@ -128,7 +135,7 @@ def _penalties(persona: Persona, chat: Chat, reply: str, ledger: Ledger) -> dict
         "degenerate": _degenerate(reply),
         "mind_reading": min(2.0, 1.0 * len(_undisclosed(persona, chat, reply, ledger))),
         "stuffing": _stuffing(reply, disclosed_facts(ledger)),
-        "parroting": 3.0 * max(0.0, ngram_overlap(reply, users) - 0.2),
+        "parroting": 3.0 * max(0.0, ngram_overlap(reply, [*users, persona.profile, persona.personality]) - 0.2),
         "repetition": 3.0 * max(0.0, repetition(reply) - 0.1) + 3.0 * max(0.0, ngram_overlap(reply, own) - 0.4),
         "rambling": max(0.0, (len(words(reply)) - _MOST_WORDS) / _WORDS_A_POINT),
     }
@@ -158,9 +165,19 @@ def _stuffing(reply: str, disclosed: Sequence[Fact]) -> float:
 
 
 def _degenerate(reply: str) -> float:
-    """4 (the whole scale) for a text that is no answer at all: next to no words, or mostly something else."""
+    """4 (the whole scale) for a text that is no answer at all.
+
+    That is one with next to no words, with more marks than letters, made of key words alone, or going round in circles.
+    """
     found = words(reply)
     letters = sum(len(word) for word in found)
     visible = sum(not character.isspace() for character in reply)
-    no_answer = len(found) < 3 or letters < 0.5 * visible or len(set(found)) < 0.3 * len(found)
+    little = sum(word in _LITTLE_WORDS for word in found)
+    no_answer = (
+        len(found) < 3
+        or letters < 0.5 * visible
+        or little < 0.1 * len(found)
+        or len(set(found)) < 0.3 * len(found)
+        or repetition(reply) > 0.5
+    )
     return 4.0 if no_answer else 0.0

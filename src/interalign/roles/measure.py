@@ -31,7 +31,7 @@ __all__ = [
     "words",
 ]
 
-LENGTH_BANDS: dict[StyleValue, tuple[int, int]] = {"brief": (1, 15), "medium": (16, 30), "long": (31, 120)}
+LENGTH_BANDS: dict[StyleValue, tuple[int, int]] = {"brief": (1, 20), "medium": (21, 34), "long": (35, 120)}
 """Words per reply, both ends included. Chat replies are short; more than 120 words is nobody's preference."""
 
 _WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
@@ -109,9 +109,10 @@ def mentions(text: str, fact: Fact) -> bool:
 def topicality(text: str, slot: Slot, named: Iterable[Fact] = ()) -> float:
     """How much the text is about a slot: 0, 0.5 or 1 for none, one, or two and more of its words.
 
-    Its words are the slot's keywords and the keys of the facts in `named`.
+    Its words are the slot's keywords, what it is called ("hobby"), and the keys of the facts in `named`.
     """
-    found = {keyword for keyword in slot.keywords if _prefix_pattern(keyword).search(text)}
+    known = (*slot.keywords, slot.label.split()[-1])
+    found = {keyword for keyword in known if _prefix_pattern(keyword).search(text)}
     # "stud" and "study" are one word to a reader: a keyword that starts another found one adds nothing.
     distinct = [word for word in found if not any(other != word and word.startswith(other) for other in found)]
     return min(len(distinct) + sum(mentions(text, fact) for fact in named), 2) / 2

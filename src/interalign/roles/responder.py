@@ -158,78 +158,84 @@ def _random_style(random: Random) -> dict[Dimension, StyleValue]:
 
 
 # A long answer stays inside what a small policy may generate in the offline recipes (60 tokens).
-_MOST_WORDS = 42
+_MOST_WORDS = 44
 
 
 def _draft(style: Style, about: Slot, fact: Fact | None, random: Random) -> str:
-    sentences = _opening(style, random)
-    goal = random.randint(*_goal(style["length"]))
-    room = goal - sum(len(words(sentence)) for sentence in sentences)
+    question = _question(style, about, random)
+    opening = _opening(style, random)
+    least, most = LENGTH_BANDS[style["length"]]
+    goal = random.randint(least + 2, min(most, _MOST_WORDS) - 1)
+    room = goal - len(words(" ".join([*opening, question])))
     if style["layout"] == "list":
-        body = _list_body(style, about, fact, random, room)
-        text = "\n".join(filter(None, [" ".join(_finished(sentences, style, random)), body]))
-        text += _question(style, about, random, separator="\n")
+        items = _list_body(style, about, fact, random, room)
+        # A list has no sentence of its own that could carry an exclamation mark.
+        cheer = [random.choice(responder_phrases().cheer)] if style["exclamation"] == "some" and not opening else []
+        text = "\n".join(filter(None, [" ".join(_finished([*opening, *cheer], style, random)), *items, question]))
     else:
-        sentences += _prose_body(style, about, fact, random, room)
-        text = " ".join(_finished(sentences, style, random)) + _question(style, about, random, separator=" ")
+        sentences = [*opening, *_prose_body(style, about, fact, random, room)]
+        text = " ".join(filter(None, [*_finished(sentences, style, random), question]))
     return _dressed(text, style, random)
-
-
-def _goal(length: StyleValue) -> tuple[int, int]:
-    least, most = LENGTH_BANDS[length]
-    return {"brief": (8, most - 1), "medium": (least + 3, most - 4), "long": (least + 2, 39)}[length]
 
 
 def _opening(style: Style, random: Random) -> list[str]:
     if style["warmth"] != "warm":
         return []
     phrases = responder_phrases()
-    return [random.choice(phrases.warm_short if style["length"] == "brief" else phrases.warm_opening)]
+    return [random.choice(phrases.warm_opening if style["length"] == "long" else phrases.warm_short)]
 
 
-def _verb_phrases(about: Slot, fact: Fact | None, random: Random) -> list[str]:
-    """Suggestions in the order in which they are used: the one that names the fact first."""
-    plain = random.sample(about.suggestion_plain, 4)
-    if fact is None:
-        return plain
-    return [random.choice(about.suggestion).format(noun=article_free(fact.term)), *plain]
+def _question(style: Style, about: Slot, random: Random) -> str:
+    if style["question"] != "some":
+        return ""
+    short = responder_phrases().question_short
+    return random.choice(about.follow_up if style["length"] == "long" else short) + "?"
+
+
+def _suggestions(style: Style, about: Slot, fact: Fact | None, random: Random) -> list[str]:
+    """Verb phrases in the order in which they are used: the one that names the fact first. Brief is short of words."""
+    plain = random.sample(about.suggestion_plain, 5)
+    naming = random.sample(about.suggestion, 5)
+    if style["length"] == "brief":
+        plain.sort(key=lambda phrase: len(words(phrase)))
+        naming.sort(key=lambda phrase: len(words(phrase)))
+    named = [naming[0].format(noun=article_free(fact.term))] if fact is not None else []
+    return [*named, *plain]
 
 
 def _prose_body(style: Style, about: Slot, fact: Fact | None, random: Random, room: int) -> list[str]:
     phrases = responder_phrases()
     frames = phrases.gentle if style["directness"] == "gentle" else phrases.direct
-    suggestions = _verb_phrases(about, fact, random)
-    sentences = [_framed(random.choice(frames), suggestions[0])]
-    used = len(words(sentences[0]))
+    first, second, *_ = _suggestions(style, about, fact, random)
+    body = [_framed(random.choice(frames), first)]
     extras = [
-        lambda: f"{random.choice(phrases.connector)} {lowered(_framed(random.choice(frames), suggestions[1]))}",
-        lambda: random.choice(about.detail),
-        lambda: random.choice(phrases.filler),
-        lambda: random.choice(phrases.closer),
+        f"{random.choice(phrases.connector)} {lowered(_framed(random.choice(frames), second))}",
+        random.choice(about.detail),
+        random.choice(phrases.filler),
+        random.choice(phrases.cheer if style["exclamation"] == "some" else phrases.closer),
     ]
-    for make in extras:
-        sentence = make()
-        if used + len(words(sentence)) <= room:
-            sentences.append(sentence)
-            used += len(words(sentence))
-    return sentences
+    return body + _fitting(extras, room - len(words(body[0])))
 
 
-def _list_body(style: Style, about: Slot, fact: Fact | None, random: Random, room: int) -> str:
+def _list_body(style: Style, about: Slot, fact: Fact | None, random: Random, room: int) -> list[str]:
     phrases = responder_phrases()
     gentle = style["directness"] == "gentle"
     lead = random.choice(phrases.list_lead_gentle if gentle else phrases.list_lead)
-    suggestions = sorted(_verb_phrases(about, fact, random)[1:], key=lambda phrase: len(words(phrase)))
-    items = [_verb_phrases(about, fact, random)[0], suggestions[0]]
-    used = sum(len(words(item)) for item in items)
     with_lead = gentle or style["length"] != "brief"
-    used += len(words(lead)) * with_lead
-    for item in [*suggestions[1:], random.choice(about.detail)]:
-        if used + len(words(item)) <= room and item not in items:
-            items.append(item)
-            used += len(words(item))
-    lines = [f"- {capitalised(item)}" for item in items]
-    return "\n".join([lead, *lines] if with_lead else lines)
+    first, second, *more = _suggestions(style, about, fact, random)
+    used = len(words(f"{first} {second} {lead if with_lead else ''}"))
+    items = [first, second, *_fitting([*more, random.choice(about.detail)], room - used)]
+    return [*([lead] if with_lead else []), *(f"- {capitalised(item)}" for item in items)]
+
+
+def _fitting(sentences: Sequence[str], room: int) -> list[str]:
+    """Those of the sentences, in their order, that together stay within `room` words."""
+    kept: list[str] = []
+    for sentence in sentences:
+        if len(words(sentence)) <= room:
+            kept.append(sentence)
+            room -= len(words(sentence))
+    return kept
 
 
 def _framed(frame: str, verb_phrase: str) -> str:
@@ -237,19 +243,8 @@ def _framed(frame: str, verb_phrase: str) -> str:
 
 
 def _finished(sentences: list[str], style: Style, random: Random) -> list[str]:
-    sentences = [capitalised(sentence) for sentence in sentences]
-    if style["exclamation"] != "some":
-        return punctuated(sentences, random)
-    if style["length"] != "brief" or not sentences:
-        sentences = [*sentences, random.choice(responder_phrases().cheer)]
-    return punctuated(sentences, random, exclaim=random.choice((1, 1, 2)))
-
-
-def _question(style: Style, about: Slot, random: Random, *, separator: str) -> str:
-    if style["question"] != "some":
-        return ""
-    short = responder_phrases().question_short
-    return separator + random.choice(short if style["length"] == "brief" else about.follow_up) + "?"
+    exclaim = random.choice((1, 1, 2)) if style["exclamation"] == "some" else 0
+    return punctuated([capitalised(sentence) for sentence in sentences], random, exclaim=exclaim)
 
 
 def _dressed(text: str, style: Style, random: Random) -> str:

@@ -16,8 +16,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from interalign.errors import InputError
+from interalign.llm.libraries import quiet, saving
 from interalign.messages import Value
-from interalign.run import storage_errors, write_json, write_text
+from interalign.run import write_json, write_text
 
 __all__ = ["MANIFEST", "Manifest", "installed_versions", "read_manifest", "save_checkpoint"]
 
@@ -58,7 +59,7 @@ def installed_versions() -> dict[str, str]:
 
 def save_checkpoint(folder: Path, model: Any, tokenizer: Any, manifest: Manifest) -> None:
     """Write model, tokenizer, manifest and model card to `folder`, which must not exist; raises StorageError."""
-    with storage_errors(folder):
+    with quiet(), saving(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
         try:

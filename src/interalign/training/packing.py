@@ -76,6 +76,7 @@ class _Layout:
         self.replies: list[tuple[int, int]] = []
 
     def add(self, number: int, segments: Sequence[Segment], replies: Sequence[int]) -> None:
+        """Lay out one tree."""
         first = len(self.ancestors)
         last_token: list[int] = []
         starts: dict[int, tuple[int, Segment]] = {}
@@ -83,15 +84,16 @@ class _Layout:
             index = len(self.ancestors)
             above = frozenset() if segment.parent is None else self.ancestors[first + segment.parent]
             self.ancestors.append(above | {index})
-            before = -1 if segment.parent is None else self.positions[last_token[segment.parent]]
+            # A template may have nothing to say before the first user turn, so even a root can be empty.
+            last = -1 if segment.parent is None else last_token[segment.parent]
+            before = -1 if last < 0 else self.positions[last]
             start = len(self.ids)
             if segment.node is not None:
                 starts[segment.node] = (start, segment)
             self.ids += segment.ids
             self.positions += range(before + 1, before + 1 + len(segment.ids))
             self.segment_of += [index] * len(segment.ids)
-            empty = not segment.ids and segment.parent is not None
-            last_token.append(last_token[segment.parent] if empty and segment.parent is not None else len(self.ids) - 1)
+            last_token.append(len(self.ids) - 1 if segment.ids else last)
         for node in replies:
             start, segment = starts[node]
             self._target(number, node, start, segment, last_token)
@@ -110,6 +112,7 @@ class _Layout:
             self.reply.append(which)
 
     def packed(self) -> Packed:
+        """What has been laid out so far."""
         count = len(self.ancestors)
         sees = np.zeros((count, count), dtype=bool)
         for index, above in enumerate(self.ancestors):

@@ -45,9 +45,11 @@ def tree_segments(tree: Tree, nodes: Sequence[int], system: str, tokenizer: Any)
         TrainingError: the template rewrites earlier messages, or has no place for a system message.
     """
     opening: Chat = (Message(role="system", content=system),)
+    if nodes:
+        _refuse_deaf(tokenizer, system, tree.chat(nodes[0]))
     root = _render(tokenizer, opening)
     segments = [Segment(ids=tuple(root), header=len(root), parent=None, node=None)]
-    rendered = {None: root}
+    rendered: dict[int | None, list[int]] = {None: root}
     place: dict[int | None, int] = {None: 0}
     for index in nodes:
         parent = tree.nodes[index].parent
@@ -76,6 +78,18 @@ def _render(tokenizer: Any, chat: Chat, *, add_generation_prompt: bool = False) 
             mend="use a model whose template takes a system message and alternating turns.",
         ) from error
     return list(rendered["input_ids"])
+
+
+def _refuse_deaf(tokenizer: Any, system: str, chat: Chat) -> None:
+    """Refuse a template that leaves the system message out without a word."""
+    heard = [
+        _render(tokenizer, (Message(role="system", content=content), *chat)) for content in (system, f"{system} Yes.")
+    ]
+    if heard[0] == heard[1]:
+        raise TrainingError(
+            f"The chat template of {tokenizer.name_or_path!r} leaves out the system message.",
+            mend="use a model whose template takes a system message.",
+        )
 
 
 def _remainder(full: list[int], before: list[int], tokenizer: Any) -> list[int]:

@@ -11,14 +11,17 @@ import transformers
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from interalign.errors import TrainingError
+from interalign.llm.libraries import saving
 from interalign.run import writing
+from interalign.training.loop import WatchedTrainer, fit, shared_arguments
 from interalign.training.objectives import dpo_loss, reply_logps, sft_loss, token_logps
 from interalign.training.packing import needed_nodes, pack
 from interalign.training.tokens import Segment, tree_segments
 from interalign.training.train import DpoConfig, Job, Progress
 
-__all__ = ["Example", "TreeTrainer", "collate", "run"]
+__all__ = ["Example", "TreeTrainer", "collate", "make_trainer", "run"]
+
+_METRICS = ("loss", "accuracy", "reward_margin")
 
 
 @dataclass(frozen=True)
@@ -69,108 +72,67 @@ class _Examples(Dataset[Example]):
         return self._examples[index]
 
 
-class TreeTrainer(transformers.Trainer):
+class TreeTrainer(WatchedTrainer):
     """Trainer over packed trees. `dpo` None: SFT."""
 
     def __init__(self, *, dpo: DpoConfig | None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._dpo = dpo
-        self.last: dict[str, float] = {}
+        self._last: dict[str, float] = {}
         # The loss is a mean over its own targets, so Trainer must not rescale it by a count of labels.
         self.model_accepts_loss_kwargs = False
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """The loss of one packed batch; a loss that is not finite ends the training."""
+        """The loss of one packed batch."""
         logps = token_logps(model, inputs)
-        if self._dpo is None:
-            loss = sft_loss(logps)
-            self.last = {"loss": loss.item()}
-        else:
-            loss = self._preference_loss(logps, inputs, self._dpo)
-        if not torch.isfinite(loss):
-            raise TrainingError(
-                f"The loss became {loss.item()} at step {self.state.global_step + 1}.",
-                mend="lower the learning rate; the last saved state and earlier checkpoints are kept.",
-            )
+        loss = sft_loss(logps) if self._dpo is None else self._preference_loss(logps, inputs, self._dpo)
         return (loss, {}) if return_outputs else loss
 
     def _preference_loss(self, logps: Tensor, inputs: dict[str, Tensor], config: DpoConfig) -> Tensor:
         policy = reply_logps(logps, inputs["reply"], len(inputs["reference"]))
         loss, margins = dpo_loss(policy, inputs["reference"], inputs["chosen"], inputs["rejected"], config.beta)
-        self.last = {
-            "loss": loss.item(),
-            "accuracy": (margins > 0).float().mean().item(),
-            "reward_margin": margins.mean().item(),
-        }
+        self._last = {"accuracy": (margins > 0).float().mean().item(), "reward_margin": margins.mean().item()}
         if config.sft_weight:
             of_chosen = torch.isin(inputs["reply"], inputs["chosen"])
             loss = loss + config.sft_weight * sft_loss(logps[of_chosen])
         return loss
 
-
-class _Reporter(transformers.TrainerCallback):
-    def __init__(self, progress: Progress | None) -> None:
-        self.progress = progress
-        self.trainer: TreeTrainer | None = None
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if self.progress and self.trainer:
-            self.progress(state.global_step, state.max_steps, self.trainer.last.get("loss", float("nan")))
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log Trainer's numbers with ours."""
+        super().log({**logs, **self._last} if "loss" in logs else logs, start_time)
 
 
 def run(job: Job, model: Any, tokenizer: Any, progress: Progress | None) -> tuple[int, dict[str, float]]:
-    """Train `model` in place; returns the optimizer steps made and the last metrics."""
+    """Train `model` in place; returns the optimizer steps made and the last metrics.
+
+    Raises:
+        TrainingError: the template does not fit, or the loss is no longer finite.
+        StorageError: a state cannot be saved.
+    """
+    trainer = make_trainer(job, model, tokenizer, progress)
+    steps, metrics = fit(trainer, job)
+    return steps, {name: metrics[name] for name in _METRICS if name in metrics}
+
+
+def make_trainer(job: Job, model: Any, tokenizer: Any, progress: Progress | None = None) -> TreeTrainer:
+    """The trainer of a job, ready to train."""
     examples = _examples(job, tokenizer)
     if job.method == "dpo":
         examples = _with_reference(job, examples, model)
-    reporter = _Reporter(progress)
-    trainer = TreeTrainer(
+    return TreeTrainer(
         dpo=job.config.dpo if job.method == "dpo" else None,
+        progress=progress,
         model=model,
-        args=training_arguments(job),
+        args=transformers.TrainingArguments(
+            **shared_arguments(job),
+            per_device_train_batch_size=job.stage.trees_per_step,
+            remove_unused_columns=False,
+        ),
         train_dataset=_Examples(examples),
         data_collator=collate,
-        callbacks=[reporter],
     )
-    trainer.remove_callback(transformers.PrinterCallback)
-    reporter.trainer = trainer
-    trainer.train(resume_from_checkpoint=last_state(job))
-    return trainer.state.global_step, trainer.last
-
-
-def training_arguments(job: Job) -> transformers.TrainingArguments:
-    """Trainer's settings for a stage, as far as both backends share them."""
-    return transformers.TrainingArguments(**shared_arguments(job), remove_unused_columns=False)
-
-
-def shared_arguments(job: Job) -> dict[str, Any]:
-    """Settings that mean the same to `TrainingArguments` and to TRL's configurations."""
-    stage = job.stage
-    return {
-        "output_dir": str(job.work),
-        "num_train_epochs": stage.epochs,
-        "learning_rate": stage.learning_rate,
-        "per_device_train_batch_size": stage.trees_per_step,
-        "warmup_steps": 0.1,
-        "lr_scheduler_type": "linear",
-        "save_steps": job.config.save_every,
-        "save_total_limit": 2,
-        "logging_strategy": "no",
-        "report_to": "none",
-        "disable_tqdm": True,
-        "seed": job.seed % 2**32,
-        "data_seed": job.seed % 2**32,
-        "dataloader_pin_memory": False,
-    }
-
-
-def last_state(job: Job) -> str | None:
-    """The state that a killed training of this job left behind, or None."""
-    if not job.work.is_dir():
-        return None
-    return transformers.trainer_utils.get_last_checkpoint(str(job.work))
 
 
 def _examples(job: Job, tokenizer: Any) -> list[Example]:
@@ -180,7 +142,7 @@ def _examples(job: Job, tokenizer: Any) -> list[Example]:
         if not replies:
             continue
         segments = tree_segments(tree, needed_nodes(tree, replies), job.system, tokenizer)
-        pairs = tuple((pair.chosen, pair.rejected) for pair in job.pairs if pair.tree == number)
+        pairs = tuple((pair.chosen, pair.rejected) for pair in job.pairs_of(number))
         examples.append(Example(number, tuple(segments), tuple(replies), pairs))
     return examples
 
@@ -195,7 +157,7 @@ def _with_reference(job: Job, examples: Sequence[Example], model: Any) -> list[E
         reference = torch.load(path, weights_only=True)
     else:
         reference = {str(example.number): _reference(example, model) for example in examples}
-        with writing(path) as beside:
+        with saving(path), writing(path) as beside:
             torch.save(reference, beside)
     return [
         Example(one.number, one.segments, one.replies, one.pairs, tuple(reference[str(one.number)].tolist()))

@@ -1,0 +1,210 @@
+"""The command line: thin commands over the library. Heavy packages load inside the commands that need them."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from interalign import __version__
+from interalign.errors import InputError, InteralignError
+
+if TYPE_CHECKING:
+    from interalign.evaluation.summary import Summary
+    from interalign.pipeline import Work
+    from interalign.recipe import Recipe
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="interalign",
+    help="Train chat models that get to know the person they talk to, and measure whether they really do.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+_out, _err = Console(), Console(stderr=True)
+
+Out = Annotated[Path, typer.Option("--out", help="Run folder: every stage reads and writes its files there.")]
+RecipeFile = Annotated[
+    Path | None,
+    typer.Option("--recipe", help="TOML recipe. Default: the one in the run folder, else the demo's."),
+]
+_DEMO = Path("runs/demo")
+
+
+def main() -> None:
+    """Run the command line; an error becomes one clear line and a non-zero exit code."""
+    _quiet_third_parties()
+    try:
+        app()
+    except InteralignError as error:
+        _err.print(f"[bold red]error[/bold red] {_escaped(str(error))}", soft_wrap=True, highlight=False)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _err.print("\nStopped. Run the same command again to go on from here.")
+        sys.exit(130)
+
+
+@app.command()
+def demo(out: Out = _DEMO) -> None:
+    """The whole way in small, offline: personas, trees, SFT, DPO, benchmark, report."""
+    from interalign.recipe import Recipe
+
+    _whole_way(Recipe(), out)
+
+
+@app.command()
+def run(
+    recipe: Annotated[Path, typer.Argument(help="TOML recipe, for example recipes/demo.toml.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Run folder. Default: runs/ and the recipe's name.")] = None,
+) -> None:
+    """The whole way by a recipe; the same command goes on after an interruption."""
+    from interalign.recipe import load_recipe
+
+    loaded = load_recipe(recipe)
+    _whole_way(loaded, out or Path("runs") / loaded.name)
+
+
+@app.command()
+def personas(out: Out = _DEMO, recipe: RecipeFile = None) -> None:
+    """Compose the personas of the rule-based world: personas.jsonl and heldout.jsonl."""
+    from interalign.pipeline import make_personas
+
+    with _work(recipe, out) as work:
+        make_personas(work)
+
+
+@app.command()
+def simulate(out: Out = _DEMO, recipe: RecipeFile = None) -> None:
+    """Grow conversation trees with the training personas: trees.jsonl and preferences/."""
+    from interalign.pipeline import simulate as grow
+
+    with _work(recipe, out) as work:
+        grow(work)
+
+
+@app.command()
+def train(
+    out: Out = _DEMO,
+    recipe: RecipeFile = None,
+    method: Annotated[str, typer.Option("--method", help="sft, dpo, or both: one after the other.")] = "both",
+) -> None:
+    """Train on the trees: models/sft and models/dpo."""
+    from interalign.pipeline import train_model
+
+    if method not in {"sft", "dpo", "both"}:
+        raise InputError(f"There is no method {method!r}.", mend="use sft, dpo or both.")
+    with _work(recipe, out) as work:
+        if method in {"sft", "both"}:
+            train_model(work, "sft")
+        if method in {"dpo", "both"}:
+            train_model(work, "dpo")
+
+
+@app.command(name="eval")
+def evaluate(
+    out: Out = _DEMO,
+    recipe: RecipeFile = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model", help="Test one more model, as NAME=FOLDER (or a hub name); may be given several times."
+        ),
+    ] = None,
+) -> None:
+    """Let every trained model, the base and the controls talk to the held-out personas; print the table."""
+    from interalign.pipeline import BASE
+    from interalign.pipeline import evaluate as judge
+
+    extra = dict(_named(argument) for argument in model or [])
+    with _work(recipe, out) as work:
+        trained = [name for name in ("sft", "dpo") if (work.run.models / name).exists()]
+        _show(judge(work, [BASE, *trained], extra))
+
+
+@app.command()
+def report(out: Out = _DEMO, recipe: RecipeFile = None) -> None:
+    """Write report.html, one self-contained page, from an evaluated run."""
+    from interalign.pipeline import make_report
+
+    with _work(recipe, out) as work:
+        _out.print(f"report: {make_report(work)}", highlight=False)
+
+
+@app.command()
+def doctor() -> None:
+    """What this machine can do, what is missing, and how to mend it."""
+    from interalign.doctor import as_table, inspect_machine
+
+    found = inspect_machine()
+    _out.print(as_table(found))
+    if found.with_status("missing"):
+        raise typer.Exit(1)
+
+
+@app.callback(invoke_without_command=True)
+def _top(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    if version:
+        _out.print(__version__, highlight=False)
+        raise typer.Exit
+
+
+def _whole_way(recipe: Recipe, out: Path) -> None:
+    from interalign.pipeline import run_recipe
+
+    _show(run_recipe(recipe, out, _err))
+    _out.print(f"\nreport: {out / 'report.html'}", highlight=False, soft_wrap=True)
+
+
+def _show(summary: Summary) -> None:
+    from interalign.evaluation.summary import table
+    from interalign.report.finding import finding
+
+    _out.print()
+    _out.print(table(summary))
+    found = finding(summary)
+    _out.print(f"[bold]{_escaped(found.headline)}[/bold]", highlight=False)
+    for sentence in found.support:
+        _out.print(_escaped(sentence), highlight=False)
+
+
+@contextmanager
+def _work(recipe: Path | None, out: Path) -> Iterator[Work]:
+    from interalign.pipeline import Work
+    from interalign.recipe import Recipe, load_recipe
+
+    kept = out / "recipe.toml"
+    chosen = recipe or (kept if kept.exists() else None)
+    with Work.open(load_recipe(chosen) if chosen else Recipe(), out, _err) as work:
+        yield work
+
+
+def _named(argument: str) -> tuple[str, str]:
+    name, equals, checkpoint = argument.partition("=")
+    if not (equals and name and checkpoint):
+        raise InputError(f"--model {argument!r} is not NAME=FOLDER.", mend="for example --model mine=models/mine.")
+    return name, checkpoint
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _quiet_third_parties() -> None:
+    # Their warnings are for developers; what a user must know, interalign says itself.
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

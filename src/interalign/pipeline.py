@@ -1,0 +1,270 @@
+"""The whole way, top to bottom: personas, trees, preferences, SFT, DPO, benchmark, report.
+
+Each stage reads the file of the stage before and writes its own, whole or not at all. A stage whose file is there is
+done, so the same command goes on from wherever it was stopped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from interalign.conversations.preferences import preferences, write_preference_tables
+from interalign.conversations.simulate import Cast, grow_trees
+from interalign.conversations.tree import Tree
+from interalign.errors import InputError
+from interalign.evaluation.benchmark import (
+    CONTROLS,
+    Candidate,
+    ControlCandidate,
+    ModelCandidate,
+    run_benchmark,
+)
+from interalign.evaluation.summary import Summary, TurnRow, summarise
+from interalign.llm.journal import Journal, journalled
+from interalign.llm.model import ChatModel
+from interalign.personas.compose import compose_personas
+from interalign.personas.persona import Persona
+from interalign.recipe import Recipe, recipe_toml
+from interalign.report.page import write as write_report
+from interalign.roles.responder import ModelResponder, Responder, policy_prompt
+from interalign.run import RunFolder, read_jsonl, write_json, write_jsonl
+from interalign.training.checkpoint import installed_versions
+from interalign.training.train import Method, train
+
+__all__ = ["BASE", "WORLD", "Work", "evaluate", "make_personas", "make_report", "run_recipe", "simulate", "train_model"]
+
+BASE = "base"
+"""The name of the untrained model in results; the baseline of every difference."""
+
+WORLD = "rule-based users and a rule-based judge, not human beings"
+"""What every result of this pipeline says of its users."""
+
+
+@dataclass(frozen=True)
+class _Bar:
+    """One progress bar."""
+
+    progress: Progress
+    task: TaskID
+
+    def advance(self) -> None:
+        """One unit done."""
+        self.progress.advance(self.task)
+
+    def at_step(self, done: int, total: int, loss: float) -> None:
+        """Optimizer steps done, out of a total that the first step tells, with the loss beside."""
+        self.progress.update(self.task, completed=done, total=total, note=f"loss {loss:.3f}")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all stages share: the recipe, the run folder, the journal of model calls, and where progress shows."""
+
+    recipe: Recipe
+    run: RunFolder
+    journal: Journal
+    console: Console
+
+    @classmethod
+    @contextmanager
+    def open(cls, recipe: Recipe, out: Path, console: Console | None = None) -> Iterator[Work]:
+        """Hold the run folder and its journal; raises RunBusy, RunMismatch, InputError or StorageError."""
+        with (
+            RunFolder.open(out, recipe_toml(recipe), versions=installed_versions()) as run,
+            Journal.open(run.journal) as journal,
+        ):
+            yield cls(recipe, run, journal, console or Console(stderr=True))
+
+    @contextmanager
+    def bar(self, what: str, total: int | None = None) -> Iterator[_Bar]:
+        """A progress bar with time left."""
+        columns = (
+            TextColumn("{task.description:<34}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("[dim]left[/dim]"),
+            TimeRemainingColumn(),
+            TextColumn("[dim]{task.fields[note]}[/dim]"),
+        )
+        with Progress(*columns, console=self.console) as progress:
+            yield _Bar(progress, progress.add_task(what, total=total, note=""))
+
+    def done(self, what: str) -> None:
+        """Say that a stage is there already."""
+        self.console.print(f"[dim]{what:<34} done before[/dim]")
+
+
+def run_recipe(recipe: Recipe, out: Path, console: Console | None = None) -> Summary:
+    """Go the whole way and return what the benchmark found. The report lies in `out`/report.html."""
+    started = time.monotonic()
+    with Work.open(recipe, out, console) as work:
+        make_personas(work)
+        simulate(work)
+        train_model(work, "sft")
+        train_model(work, "dpo")
+        summary = evaluate(work, [BASE, "sft", "dpo"])
+        make_report(work, {"Last command took": f"{(time.monotonic() - started) / 60:.1f} minutes"})
+        return summary
+
+
+def make_personas(work: Work) -> None:
+    """Stage 1: write `personas.jsonl` (training) and `heldout.jsonl`."""
+    if work.run.personas.exists() and work.run.heldout.exists():
+        return work.done("personas")
+    personas = compose_personas(work.recipe.world, work.recipe.seed)
+    write_jsonl(work.run.heldout, [persona for persona in personas if persona.split == "heldout"])
+    write_jsonl(work.run.personas, [persona for persona in personas if persona.split == "train"])
+    work.console.print(f"{'personas':<34} {work.recipe.world.train} to train on, {work.recipe.world.heldout} held out")
+    return None
+
+
+def simulate(work: Work) -> None:
+    """Stage 2: write `trees.jsonl` and the preference tables."""
+    personas = read_jsonl(work.run.personas, Persona)
+    if work.run.trees.exists():
+        trees = read_jsonl(work.run.trees, Tree)
+        work.done("conversation trees")
+    else:
+        trees = asyncio.run(_grow(work, personas))
+        write_jsonl(work.run.trees, trees)
+    if not (work.run.preferences / "sft.parquet").exists():
+        write_preference_tables(work.run.preferences, trees, work.recipe.preferences, policy_prompt())
+    failed = sum(tree.failure is not None for tree in trees)
+    pairs = len(preferences(trees, work.recipe.preferences))
+    work.console.print(f"{'':<34} {len(trees)} trees, {failed} ended early, {pairs} preference pairs")
+
+
+async def _grow(work: Work, personas: Sequence[Persona]) -> list[Tree]:
+    config = work.recipe.simulate
+    cast = Cast(policy=_policy(work, work.recipe.train.base) if config.policy_samples else None)
+    trees = []
+    with work.bar("conversation trees", len(personas)) as bar:
+        async for tree in grow_trees(personas, config, work.recipe.seed, cast):
+            trees.append(tree)
+            bar.advance()
+    return trees
+
+
+def train_model(work: Work, method: Method) -> None:
+    """Stage 3: write the checkpoint `models/<method>`; DPO starts from SFT."""
+    out = work.run.models / method
+    if out.exists():
+        return work.done(f"training {method}")
+    trees = read_jsonl(work.run.trees, Tree)
+    personas = [*read_jsonl(work.run.personas, Persona), *read_jsonl(work.run.heldout, Persona)]
+    start = work.run.models / "sft"
+    if method == "dpo" and not start.exists():
+        raise InputError(f"DPO starts from {start}, which does not exist.", mend="train sft first.")
+    with work.bar(f"training {method}") as bar:
+        train(
+            method,
+            trees,
+            personas,
+            work.recipe.train,
+            out,
+            start=str(start) if method == "dpo" else None,
+            seed=work.recipe.seed,
+            preference=work.recipe.preferences,
+            progress=bar.at_step,
+        )
+    return None
+
+
+def evaluate(work: Work, models: Sequence[str], extra: Mapping[str, str] | None = None) -> Summary:
+    """Stage 4: write `eval/<model>/verdicts.jsonl` for each model and control, and `eval/summary.json`.
+
+    Args:
+        work: the run.
+        models: `base` and names of checkpoints in `models/`.
+        extra: more models by name: checkpoint folders or hub names from anywhere.
+    """
+    personas = read_jsonl(work.run.heldout, Persona)
+    checkpoints = {name: work.recipe.train.base if name == BASE else str(work.run.models / name) for name in models}
+    checkpoints |= extra or {}
+    rows: dict[str, list[TurnRow]] = {}
+    for name, checkpoint in checkpoints.items():
+        rows[name] = _judged(work, name, personas, checkpoint)
+    for name in CONTROLS:
+        rows[name] = _judged(work, name, personas, None)
+    summary = summarise(
+        rows,
+        baseline=BASE if BASE in rows else next(iter(rows)),
+        world=WORLD,
+        controls=tuple(CONTROLS),
+        resamples=work.recipe.benchmark.resamples,
+        seed=work.recipe.seed,
+    )
+    write_json(work.run.eval / "summary.json", summary)
+    return summary
+
+
+def _judged(work: Work, name: str, personas: Sequence[Persona], checkpoint: str | None) -> list[TurnRow]:
+    path = work.run.eval / name.replace(" ", "-") / "verdicts.jsonl"
+    if path.exists():
+        work.done(f"benchmark of {name}")
+        return read_jsonl(path, TurnRow)
+    rows = asyncio.run(_play(work, name, personas, checkpoint))
+    write_jsonl(path, rows)
+    return rows
+
+
+async def _play(work: Work, name: str, personas: Sequence[Persona], checkpoint: str | None) -> list[TurnRow]:
+    config = work.recipe.benchmark
+    candidate: Candidate = (
+        ControlCandidate(CONTROLS[name]) if checkpoint is None else ModelCandidate(_policy(work, checkpoint))
+    )
+    with work.bar(f"benchmark of {name}", len(personas) * config.turns) as bar:
+        return await run_benchmark(candidate, personas, config, work.recipe.seed, on_turn=bar.advance)
+
+
+def _policy(work: Work, checkpoint: str) -> Responder:
+    from interalign.llm.local import LocalModel
+
+    model: ChatModel = journalled(LocalModel(checkpoint), work.journal)
+    return ModelResponder(model, work.recipe.benchmark.sampling)
+
+
+def make_report(work: Work, facts: Mapping[str, str] | None = None) -> Path:
+    """Stage 5: write `report.html` from what the other stages wrote; returns its path."""
+    summary_path = work.run.eval / "summary.json"
+    if not summary_path.exists():
+        raise InputError(f"{summary_path} does not exist.", mend="run interalign eval first.")
+    summary = Summary.model_validate_json(summary_path.read_text(encoding="utf-8"))
+    rows = {
+        model.name: read_jsonl(work.run.eval / model.name.replace(" ", "-") / "verdicts.jsonl", TurnRow)
+        for model in summary.models
+    }
+    personas = [*read_jsonl(work.run.personas, Persona), *read_jsonl(work.run.heldout, Persona)]
+    write_report(
+        work.run.report,
+        summary,
+        rows,
+        read_jsonl(work.run.trees, Tree) if work.run.trees.exists() else [],
+        {persona.id: persona for persona in personas},
+        title=f"interalign: {work.recipe.name}",
+        facts={
+            "Recipe": work.recipe.name,
+            "Base model": work.recipe.train.base,
+            "Seed": str(work.recipe.seed),
+            **{package: number for package, number in installed_versions().items()},
+            **(facts or {}),
+        },
+    )
+    return work.run.report

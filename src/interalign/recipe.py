@@ -1,0 +1,101 @@
+"""One typed recipe for the whole way: a TOML file, a table per stage, every key checked.
+
+Each table is the configuration object of its stage and is documented where it stands; this module only puts them
+together. A recipe that is left empty is the demo.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, get_args
+
+import tomli_w
+from pydantic import BaseModel, Field, ValidationError
+
+from interalign.conversations.preferences import PreferenceConfig
+from interalign.conversations.simulate import SimulateConfig
+from interalign.errors import InputError
+from interalign.evaluation.benchmark import BenchmarkConfig
+from interalign.messages import Value
+from interalign.personas.compose import WorldConfig
+from interalign.training.train import TrainConfig
+
+__all__ = ["Recipe", "load_recipe", "recipe_toml"]
+
+
+class Recipe(Value):
+    """Everything that decides a run's outcome, beside the versions of the packages."""
+
+    name: Annotated[str, Field(min_length=1)] = "demo"
+    """Shown in the report."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 7
+    """All seeds of the run derive from this one."""
+    world: WorldConfig = WorldConfig()
+    """The personas of the rule-based world."""
+    simulate: SimulateConfig = SimulateConfig()
+    """Conversation trees."""
+    preferences: PreferenceConfig = PreferenceConfig()
+    """Pairs of sibling replies."""
+    train: TrainConfig = TrainConfig()
+    """SFT and DPO."""
+    benchmark: BenchmarkConfig = BenchmarkConfig()
+    """The evaluation on held-out personas."""
+
+
+def load_recipe(path: Path) -> Recipe:
+    """The recipe in a TOML file; keys that are left out keep their defaults.
+
+    Raises:
+        InputError: the file is missing or not TOML, a key is unknown, or a value is out of range.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            f"The recipe {path} does not exist.", mend="check the path; see recipes/ for examples."
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"The recipe {path} cannot be read: {error}.", mend="save it as UTF-8 text.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"The recipe {path} is not TOML: {error}.", mend="correct that line.") from error
+    try:
+        return Recipe.model_validate(table)
+    except ValidationError as error:
+        raise _in_words(path, error) from error
+
+
+def recipe_toml(recipe: Recipe) -> str:
+    """The recipe with every key spelled out, defaults included."""
+    return tomli_w.dumps(_without_none(recipe.model_dump(mode="json")))
+
+
+def _without_none(table: dict[str, Any]) -> dict[str, Any]:
+    # TOML has no null; a key that is left out means the same.
+    return {
+        key: _without_none(value) if isinstance(value, dict) else value
+        for key, value in table.items()
+        if value is not None
+    }
+
+
+def _in_words(path: Path, error: ValidationError) -> InputError:
+    first = error.errors(include_url=False, include_context=False)[0]
+    key = ".".join(map(str, first["loc"]))
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(first["loc"][:-1])
+        near = get_close_matches(str(first["loc"][-1]), known, n=1)
+        mend = f"did you mean '{near[0]}'?" if near else f"the keys here are: {', '.join(known)}."
+        return InputError(f"{path}: the key '{key}' is unknown{more}.", mend=mend)
+    return InputError(f"{path}: '{key}' is {first['input']!r}: {first['msg']}{more}.", mend="correct this value.")
+
+
+def _known_keys(where: tuple[int | str, ...]) -> list[str]:
+    model: type[BaseModel] = Recipe
+    for key in where:
+        annotation = model.model_fields[str(key)].annotation
+        candidates = [annotation, *get_args(annotation)]
+        model = next(one for one in candidates if isinstance(one, type) and issubclass(one, BaseModel))
+    return list(model.model_fields)

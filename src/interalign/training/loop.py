@@ -1,0 +1,148 @@
+"""What both backends share: settings, the states a killed training goes on from, and an eye on the loss.
+
+A loss that is not finite ends a training before the weights are touched; it never becomes a checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import transformers
+
+from interalign.errors import TrainingError
+from interalign.llm.libraries import quiet, saving
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from interalign.training.train import Job, Progress
+
+__all__ = ["WatchedTrainer", "fit", "last_state", "shared_arguments"]
+
+
+class WatchedTrainer(transformers.Trainer):
+    """A trainer that tells the loss of every optimizer step, and ends when it is not finite.
+
+    Args:
+        progress: called after every step.
+        kwargs: of the trainer that this one is put before.
+    """
+
+    def __init__(self, *, progress: Progress | None, **kwargs: Any) -> None:
+        self._step_loss = 0.0
+        super().__init__(**kwargs)
+        self.remove_callback(transformers.PrinterCallback)
+        self.add_callback(_Teller(progress, self._take_step_loss))
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """The loss of one micro-batch, as its share of the step's loss.
+
+        Raises:
+            TrainingError: the loss is not finite.
+        """
+        loss = super().training_step(*args, **kwargs)
+        if not torch.isfinite(loss):
+            raise TrainingError(
+                f"The loss became {loss.item()} at step {self.state.global_step + 1}.",
+                mend="lower the learning rate; earlier checkpoints are kept.",
+            )
+        self._step_loss += loss.item()
+        return loss
+
+    def _take_step_loss(self) -> float:
+        loss, self._step_loss = self._step_loss, 0.0
+        return loss
+
+
+class _Teller(transformers.TrainerCallback):
+    def __init__(self, progress: Progress | None, take_loss: Callable[[], float]) -> None:
+        self._progress = progress
+        self._take_loss = take_loss
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        loss = self._take_loss()
+        if self._progress:
+            self._progress(state.global_step, state.max_steps, loss)
+
+
+def shared_arguments(job: Job) -> dict[str, Any]:
+    """Settings that mean the same to `TrainingArguments` and to TRL's configurations."""
+    stage = job.stage
+    return {
+        "output_dir": str(job.work),
+        "num_train_epochs": stage.epochs,
+        "learning_rate": stage.learning_rate,
+        "warmup_steps": 0.1,
+        "lr_scheduler_type": "linear",
+        "save_steps": job.config.save_every,
+        "save_total_limit": 2,
+        "logging_strategy": "steps",
+        "logging_steps": 1,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "seed": job.seed % 2**32,
+        "data_seed": job.seed % 2**32,
+        "dataloader_pin_memory": False,
+    }
+
+
+def last_state(job: Job) -> str | None:
+    """The newest whole state that a killed training of this job left behind, or None.
+
+    Trainer writes the file that is looked for last, so a state without it was cut short; such states are removed.
+    """
+    states = [path for path in job.work.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdecimal()]
+    for state in sorted(states, key=_step, reverse=True):
+        if _is_whole(state):
+            return str(state)
+        shutil.rmtree(state)
+    return None
+
+
+def _step(state: Path) -> int:
+    return int(state.name.removeprefix("checkpoint-"))
+
+
+def _is_whole(state: Path) -> bool:
+    try:
+        json.loads((state / "trainer_state.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def fit(trainer: WatchedTrainer, job: Job) -> tuple[int, dict[str, float]]:
+    """Train to the end, from the last saved state if there is one.
+
+    Returns:
+        The optimizer steps made in all, and the last step's metrics as the trainer logged them.
+
+    Raises:
+        TrainingError: the loss or a weight is not finite.
+        StorageError: a state cannot be saved.
+    """
+    # Several GPUs in one process would make Trainer split each batch among threads, which a packed tree does not bear;
+    # torchrun and accelerate start one process for each.
+    trainer.args._n_gpu = min(trainer.args.n_gpu, 1)
+    with quiet(), saving(job.work):
+        trainer.train(resume_from_checkpoint=last_state(job))
+    model: torch.nn.Module = trainer.model  # type: ignore[assignment]
+    spoilt = [name for name, weight in model.named_parameters() if weight.requires_grad and not _is_finite(weight)]
+    if spoilt:
+        raise TrainingError(
+            f"{len(spoilt)} weights are no longer finite, {spoilt[0]} among them.",
+            mend="lower the learning rate; earlier checkpoints are kept.",
+        )
+    logged: list[dict[str, float]] = [entry for entry in trainer.state.log_history if "loss" in entry]
+    last = logged[-1] if logged else {}
+    return trainer.state.global_step, {name: value for name, value in last.items() if math.isfinite(value)}
+
+
+def _is_finite(weight: Tensor) -> bool:
+    return bool(torch.isfinite(weight).all())

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from interalign.personas.persona import Fact
+from interalign.roles.ledger import Disclosure, Reaction, disclosed_facts
+
+CAT = Fact(slot="pet", term="a cat", key="cat")
+TEA = Fact(slot="drink", term="tea", key="tea")
+
+
+def test_facts_come_once_and_in_order() -> None:
+    ledger = (Disclosure(turn=1, facts=(TEA,)), Disclosure(turn=2), Disclosure(turn=3, facts=(CAT, TEA)))
+    assert disclosed_facts(ledger) == (TEA, CAT)
+    assert disclosed_facts(()) == ()
+
+
+def test_praise_is_no_miss() -> None:
+    miss = Reaction(dimension="emoji", got="some", wanted="none")
+    praise = Reaction(dimension="length", got="brief", wanted="brief", met=True)
+    assert Disclosure(turn=2, reactions=(miss, praise)).missed == (miss,)
+
+
+def test_entries_are_frozen_and_come_back_from_json() -> None:
+    entry = Disclosure(turn=1, facts=(CAT,), manner={"emoji": "none"}, topic="pet")
+    assert Disclosure.model_validate_json(entry.model_dump_json()) == entry
+    with pytest.raises(ValidationError):
+        entry.turn = 2  # type: ignore[misc]

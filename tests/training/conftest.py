@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from interalign.conversations.simulate import SimulateConfig, grow_trees
+from interalign.conversations.tree import Tree
+from interalign.personas.compose import WorldConfig, compose_personas
+from interalign.personas.persona import Persona
+from interalign.training.train import DpoConfig, SftConfig, TrainConfig, train
+from tests.training.tiny import SYSTEM, make_model, make_tokenizer
+
+
+@pytest.fixture(scope="package", autouse=True)
+def one_thread() -> Iterator[None]:
+    """For models this small, threads that wait for each other take most of the time."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def people() -> tuple[Persona, ...]:
+    """Four training personas, then two held-out ones."""
+    return compose_personas(WorldConfig(train=4, heldout=2), seed=3)
+
+
+@pytest.fixture(scope="session")
+def trees(people: tuple[Persona, ...]) -> list[Tree]:
+    """A tree of three turns for each training persona."""
+
+    async def grown() -> list[Tree]:
+        config = SimulateConfig(turns=3, siblings=("tailored", "generic", "mirror"))
+        return [tree async for tree in grow_trees(people[:4], config, seed=3)]
+
+    return asyncio.run(grown())
+
+
+@pytest.fixture(scope="session")
+def tokenizer(trees: list[Tree]) -> Any:
+    return make_tokenizer("\n".join(node.content for tree in trees for node in tree.nodes))
+
+
+@pytest.fixture(scope="session")
+def base(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny chat model."""
+    return make_model(tmp_path_factory.mktemp("models") / "tiny", tokenizer)
+
+
+@pytest.fixture(scope="session")
+def config(base: Path) -> TrainConfig:
+    """Settings for trainings that take a second."""
+    return TrainConfig(
+        base=str(base),
+        dtype="float32",
+        save_every=2,
+        sft=SftConfig(epochs=2, learning_rate=1e-2),
+        dpo=DpoConfig(epochs=2, learning_rate=1e-2),
+    )
+
+
+@pytest.fixture(scope="session")
+def tuned(
+    trees: list[Tree], people: tuple[Persona, ...], config: TrainConfig, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """An SFT checkpoint of the tiny model, trained with packed trees."""
+    out = tmp_path_factory.mktemp("tuned") / "sft"
+    train("sft", trees, people, config, out, system=SYSTEM, seed=1)
+    return out

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from interalign.conversations.preferences import PreferenceConfig
+from interalign.training.loop import last_state
+from interalign.training.train import Job, TrainConfig
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    return Job(
+        method="sft",
+        trees=(),
+        pairs=(),
+        preference=PreferenceConfig(),
+        system="",
+        start="",
+        out=tmp_path / "out",
+        config=TrainConfig(),
+        seed=0,
+    )
+
+
+def state(job: Job, step: int, trainer_state: str | None) -> Path:
+    folder = job.work / f"checkpoint-{step}"
+    folder.mkdir(parents=True)
+    (folder / "optimizer.pt").write_bytes(b"")
+    if trainer_state is not None:
+        (folder / "trainer_state.json").write_text(trainer_state)
+    return folder
+
+
+def test_no_state(job: Job) -> None:
+    assert last_state(job) is None
+
+
+def test_the_newest_whole_state_is_found_and_cut_ones_go(job: Job) -> None:
+    state(job, 2, "{}")
+    whole = state(job, 10, "{}")
+    cut = [state(job, 12, None), state(job, 14, "")]
+    assert last_state(job) == str(whole)
+    assert not any(folder.exists() for folder in cut)
+    assert (job.work / "checkpoint-2").exists()
+
+
+def test_only_cut_states(job: Job) -> None:
+    state(job, 2, '{"global')
+    assert last_state(job) is None

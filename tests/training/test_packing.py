@@ -1,0 +1,172 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM
+
+from interalign.conversations.tree import Node, Tree
+from interalign.messages import Message, as_dicts
+from interalign.training.objectives import dpo_loss, reply_logps, sft_loss, token_logps
+from interalign.training.packing import needed_nodes, pack
+from interalign.training.tokens import Segment, tree_segments
+from interalign.training.tree_trainer import Example, collate
+from tests.training.tiny import SYSTEM
+
+BETA = 0.3
+
+
+@st.composite
+def random_trees(draw: st.DrawFn) -> Tree:
+    """Any tree that the rules allow: several roots, uneven branches, turns without a reply."""
+    random = Random(draw(st.integers(0, 2**32)))
+    nodes: list[Node] = []
+    for _ in range(draw(st.integers(2, 12))):
+        content = " ".join(random.choices(("tea", "hello", "🙂", "I like", "why?", "Rome"), k=random.randint(0, 6)))
+        open_ends = [i for i, node in enumerate(nodes) if node.role == "user" or node.continued]
+        parent = random.choice([None, *open_ends, *open_ends])
+        if parent is None or nodes[parent].role == "assistant":
+            nodes.append(Node(parent=parent, role="user", content=content, source="user"))
+        else:
+            taken = any(node.parent == parent and node.continued for node in nodes)
+            reply = Node(parent=parent, role="assistant", content=content, source="x", continued=not taken)
+            nodes.append(reply)
+    return Tree(persona_id="p", seed=0, nodes=tuple(nodes))
+
+
+@pytest.fixture(scope="module")
+def model(base: Path) -> Any:
+    return AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+
+
+def replies_of(tree: Tree) -> list[int]:
+    return [index for index, node in enumerate(tree.nodes) if node.role == "assistant"]
+
+
+def pairs_of(tree: Tree) -> tuple[tuple[int, int], ...]:
+    replies = replies_of(tree)
+    return tuple((a, b) for a in replies for b in replies if a < b and b in tree.siblings(a))
+
+
+def example(tree: Tree, tokenizer: Any, number: int = 0) -> Example:
+    replies = replies_of(tree)
+    segments = tree_segments(tree, needed_nodes(tree, replies), SYSTEM, tokenizer)
+    return Example(number, tuple(segments), tuple(replies), pairs_of(tree))
+
+
+def alone(model: Any, tree: Tree, reply: int, tokenizer: Any) -> torch.Tensor:
+    """Log-probabilities of a reply's tokens after its own conversation, without packing: (m,)."""
+    chat = as_dicts((Message(role="system", content=SYSTEM), *tree.chat(reply)))
+    whole = tokenizer.apply_chat_template(chat, return_dict=True)["input_ids"]
+    prompt = tokenizer.apply_chat_template(chat[:-1], add_generation_prompt=True, return_dict=True)["input_ids"]
+    ids = torch.tensor([whole])
+    logps = torch.log_softmax(model(input_ids=ids).logits[0, :-1], dim=-1)
+    return logps.gather(1, ids[0, 1:, None])[len(prompt) - 1 :, 0]
+
+
+def gradient(model: Any, loss: torch.Tensor) -> torch.Tensor:
+    model.zero_grad()
+    loss.backward()
+    return torch.cat([weight.grad.flatten() for weight in model.parameters()])
+
+
+def assert_close(packed: torch.Tensor, single: torch.Tensor) -> None:
+    assert (packed - single).norm() <= 1e-4 * single.norm()
+
+
+@settings(max_examples=25)
+@given(st.lists(random_trees().filter(replies_of), min_size=1, max_size=3))
+def test_every_token_has_the_probability_it_has_alone(model: Any, tokenizer: Any, trees: list[Tree]) -> None:
+    examples = [example(tree, tokenizer, number) for number, tree in enumerate(trees)]
+    batch = collate(examples)
+    with torch.no_grad():
+        logps = token_logps(model, batch)
+        single = [alone(model, tree, reply, tokenizer) for tree in trees for reply in replies_of(tree)]
+    lengths = [len(one) for one in single]
+    assert torch.bincount(batch["reply"]).tolist() == lengths
+    for packed, one in zip(logps.split(lengths), single, strict=True):
+        torch.testing.assert_close(packed, one, atol=1e-4, rtol=0)
+
+
+@settings(max_examples=10)
+@given(random_trees().filter(pairs_of))
+def test_losses_and_gradients_are_those_of_the_replies_alone(model: Any, tokenizer: Any, tree: Tree) -> None:
+    one = example(tree, tokenizer)
+    batch = collate([one])
+    single = [alone(model, tree, reply, tokenizer) for reply in one.replies]
+    # A reference that differs from the policy, so that no term of the loss cancels.
+    reference = torch.linspace(-80, -20, len(one.replies))
+    packed = token_logps(model, batch)
+
+    sft = sft_loss(packed), sft_loss(torch.cat(single))
+    assert sft[0].item() == pytest.approx(sft[1].item(), rel=1e-4)
+    sums = reply_logps(packed, batch["reply"], len(one.replies)), torch.stack([logps.sum() for logps in single])
+    dpo = [dpo_loss(policy, reference, batch["chosen"], batch["rejected"], BETA)[0] for policy in sums]
+    assert dpo[0].item() == pytest.approx(dpo[1].item(), rel=1e-4, abs=1e-6)
+    assert_close(gradient(model, sft[0] + dpo[0]), gradient(model, sft[1] + dpo[1]))
+
+
+@settings(max_examples=25)
+@given(st.lists(random_trees().filter(replies_of), min_size=1, max_size=3))
+def test_nobody_sees_but_ancestors(tokenizer: Any, trees: list[Tree]) -> None:
+    examples = [example(tree, tokenizer) for tree in trees]
+    packed = pack([(one.number, one.segments, one.replies) for one in examples])
+    owner = [
+        (number, index)
+        for number, one in enumerate(examples)
+        for index, segment in enumerate(one.segments)
+        for _ in segment.ids
+    ]
+    for row, (number, index) in enumerate(owner):
+        above = set(ancestors(examples[number].segments, index))
+        expected = [
+            column <= row and tree == number and segment in above for column, (tree, segment) in enumerate(owner)
+        ]
+        assert packed.visible[row].tolist() == expected
+        assert packed.positions[row] == sum(expected) - 1
+
+
+def ancestors(segments: Sequence[Segment], index: int) -> list[int]:
+    parent = segments[index].parent
+    return [index] if parent is None else [index, *ancestors(segments, parent)]
+
+
+@settings(max_examples=25)
+@given(random_trees().filter(replies_of))
+def test_each_target_is_predicted_by_the_token_before_it_on_its_path(tokenizer: Any, tree: Tree) -> None:
+    one = example(tree, tokenizer)
+    packed = pack([(0, one.segments, one.replies)])
+    assert packed.replies == tuple((0, reply) for reply in one.replies)
+    assert (packed.positions[packed.targets] - packed.positions[packed.predictors] == 1).all()
+    assert packed.visible[packed.targets, packed.predictors].all()
+    for which, reply in enumerate(one.replies):
+        text = tokenizer.decode(packed.ids[packed.targets[packed.reply == which]])
+        assert text == f"{tree.nodes[reply].content}<|im_end|>\n"
+
+
+def test_without_headers_the_last_token_above_predicts_the_first_of_every_branch() -> None:
+    # An empty root, as of a template that says nothing before the first user turn, twice in one sequence.
+    segments = (
+        Segment(ids=(), header=0, parent=None, node=None),
+        Segment(ids=(5, 6), header=2, parent=0, node=0),
+        Segment(ids=(7,), header=0, parent=1, node=1),
+        Segment(ids=(8, 9), header=0, parent=1, node=2),
+    )
+    packed = pack([(0, segments, (1, 2)), (1, segments, (2,))])
+    assert packed.positions.tolist() == [0, 1, 2, 2, 3, 0, 1, 2, 2, 3]
+    assert packed.targets.tolist() == [2, 3, 4, 8, 9]
+    assert packed.predictors.tolist() == [1, 1, 3, 6, 8]
+    assert packed.reply.tolist() == [0, 1, 1, 2, 2]
+
+
+def test_only_paths_to_replies_are_needed(trees: list[Tree]) -> None:
+    tree = trees[0]
+    last = replies_of(tree)[-1]
+    assert needed_nodes(tree, [last]) == list(tree.path(last))
+    assert len(tree.path(last)) < len(tree.nodes)
