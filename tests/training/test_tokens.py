@@ -52,7 +52,10 @@ def test_what_is_trained_on_is_the_reply_and_its_end(trees: list[Tree], tokenize
             CHATML.replace("message['content']", "(message['content'] if loop.last or loop.index0 != 2 else '')"),
             "changes earlier messages",
         ),
-        ("{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}", "no system role"),
+        (
+            "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}",
+            "no system role",
+        ),
         (CHATML.replace("{{ '<", "{{ '' if message['role'] == 'system' else '<", 1), "leaves out the system message"),
     ],
     ids=["rewrites", "refuses", "deaf"],

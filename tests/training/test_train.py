@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from interalign.conversations.preferences import PreferenceConfig
 from interalign.conversations.tree import Tree
-from interalign.errors import InputError, LeakError, ModelError, TrainingError
+from interalign.errors import InputError, LeakError, ModelError, StorageError, TrainingError
 from interalign.personas.persona import Persona
 from interalign.run import write_jsonl
 from interalign.training.checkpoint import read_manifest
@@ -146,7 +147,7 @@ def test_a_stopped_training_goes_on_as_if_nothing_had_happened(
         go(tmp_path / "parts", stop_at(5))
     assert not (tmp_path / "parts").exists()
     done: list[int] = []
-    go(tmp_path / "parts", lambda step, total, loss: done.append(step))
+    go(tmp_path / "parts", lambda step, *_: done.append(step))
     assert done == [5, 6, 7, 8]
     whole, parts = adapter(tmp_path / "whole"), adapter(tmp_path / "parts")
     assert whole.keys() == parts.keys()
@@ -158,15 +159,32 @@ def test_a_stopped_training_goes_on_as_if_nothing_had_happened(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["parts", "whole"]
 
 
-def test_a_training_stopped_after_its_last_step_keeps_its_metrics(
+def test_a_checkpoint_that_could_not_be_written_is_written_the_next_time(
     trees: list[Tree], people: tuple[Persona, ...], config: TrainConfig, tuned: Path, tmp_path: Path
 ) -> None:
-    # A file where the folder beside the checkpoint would go: the training is done, its checkpoint cannot be written.
     out = tmp_path / "a"
-    with pytest.raises(Stopped):
-        train("sft", trees, people, config, out, system=SYSTEM, seed=1, progress=stop_at(8))
-    train("sft", trees, people, config, out, system=SYSTEM, seed=1)
+
+    def stand_in_the_way(done: int, total: int, loss: float) -> None:
+        if done == total:
+            (out / "something").mkdir(parents=True)
+
+    with pytest.raises(StorageError, match="exists"):
+        train("sft", trees, people, config, out, system=SYSTEM, seed=1, progress=stand_in_the_way)
+    shutil.rmtree(out)
+    done: list[int] = []
+    train("sft", trees, people, config, out, system=SYSTEM, seed=1, progress=lambda step, *_: done.append(step))
+    assert done == []
     assert read_manifest(out).metrics == pytest.approx(read_manifest(tuned).metrics)
+    for name, weight in adapter(tuned).items():
+        torch.testing.assert_close(adapter(out)[name], weight, atol=1e-5, rtol=0)
+
+
+def test_a_full_disk_ends_the_training_and_leaves_no_checkpoint(
+    trees: list[Tree], people: tuple[Persona, ...], config: TrainConfig, small_disk: Path
+) -> None:
+    with pytest.raises(StorageError, match="No space left"):
+        train("sft", trees, people, config, small_disk / "a", system=SYSTEM, seed=1)
+    assert [path.name for path in small_disk.iterdir()] == ["a.unfinished"]
 
 
 def test_states_of_another_training_are_not_gone_on_from(
@@ -216,7 +234,7 @@ def test_a_killed_process_loses_no_saved_state(
         tmp_path / "sft",
         system=SYSTEM,
         seed=1,
-        progress=lambda step, total, loss: done.append(step),
+        progress=lambda step, *_: done.append(step),
     )
     assert done == [5, 6, 7, 8]
     for name, weight in adapter(tuned).items():

@@ -7,7 +7,6 @@ branch that the conversation really took.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import cycle
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -51,7 +50,7 @@ def preferred(tree: Tree, user_node: int, config: PreferenceConfig) -> tuple[int
 def preferences(trees: Sequence[Tree], config: PreferenceConfig) -> tuple[Preference, ...]:
     """At each user turn, one pair for each reply that falls short of the best by the margin or more.
 
-    The preferred replies of a turn take turns in being the chosen side.
+    The preferred replies of a turn that beat it by the margin take turns in being the chosen side.
     """
     return tuple(pair for index, tree in enumerate(trees) for pair in _of_tree(index, tree, config))
 
@@ -61,7 +60,10 @@ def _of_tree(index: int, tree: Tree, config: PreferenceConfig) -> Iterator[Prefe
         scores = _scores(tree, user_node)
         chosen = preferred(tree, user_node, config)
         rejected = [node for node in scores if node not in chosen]
-        for better, worse in zip(cycle(chosen), rejected, strict=False):
+        for turn, worse in enumerate(rejected):
+            # A preferred reply that is not the best may be too close to this one.
+            enough = [node for node in chosen if scores[node] - scores[worse] >= config.min_margin]
+            better = enough[turn % len(enough)]
             margin = round(scores[better] - scores[worse], 4)
             yield Preference(tree=index, chosen=better, rejected=worse, margin=margin)
 

@@ -256,33 +256,38 @@ def markdown(summary: Summary) -> str:
     ]
     for model in _ordered(summary):
         name = model.name.replace("\\", "\\\\").replace("|", "\\|")
-        cells = [f"*{name}*" if model.kind == "control" else name, *(show(model) for show in columns.values())]
+        cells = [f"*{name}*" if model.kind == "control" else name]
+        for column in columns.values():
+            value, interval = column(model)
+            cells.append(f"{value} ({interval})" if interval else value)
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", _footnote(summary), ""])
 
 
-_Columns: TypeAlias = dict[str, Callable[[ModelSummary], str]]
+_Cell: TypeAlias = tuple[str, str]
+"""A value and its interval, as text; the interval is empty when there is none."""
+
+_Columns: TypeAlias = dict[str, Callable[[ModelSummary], _Cell]]
 
 
 def _level_columns(summary: Summary) -> _Columns:
-    def level(turn: int) -> Callable[[ModelSummary], str]:
-        return lambda model: number(model.al[turn - 1].value)
+    def level(turn: int) -> Callable[[ModelSummary], _Cell]:
+        return lambda model: _cell(model.al[turn - 1])
 
     columns: _Columns = {f"AL({turn})": level(turn) for turn in shown_turns(summary.turns)}
-    columns["mean AL"] = lambda model: _with_interval(model.mean_al)
-    columns["to baseline"] = lambda model: _with_interval(model.difference, signed=True)
+    columns["mean AL"] = lambda model: _cell(model.mean_al)
+    columns["uptake"] = lambda model: _cell(model.uptake)
     return columns
 
 
 def _rate_columns() -> _Columns:
     return {
-        "IR": lambda model: number(model.ir.value, 3, signed=True),
-        "N-IR": lambda model: number(model.n_ir.value, 3, signed=True),
-        "R2": lambda model: number(model.r2.value),
-        "gap": lambda model: number(model.gap.value, signed=True),
-        "uptake": lambda model: number(model.uptake.value),
-        "words": lambda model: number(model.length_words, 0),
-        "missing": lambda model: str(model.missing),
+        "to baseline": lambda model: _cell(model.difference, signed=True),
+        "IR": lambda model: _cell(model.ir, signed=True),
+        "N-IR": lambda model: _cell(model.n_ir, signed=True),
+        "R2": lambda model: _cell(model.r2),
+        "gap": lambda model: _cell(model.gap, signed=True),
+        "words": lambda model: (number(model.length_words, 0), ""),
     }
 
 
@@ -295,27 +300,37 @@ def _terminal_table(summary: Summary, columns: _Columns) -> Table:
         terminal.add_section()
         for model in (model for model in summary.models if model.kind == kind):
             # Text, because a name with square brackets is not markup.
-            terminal.add_row(Text(model.name), *(show(model) for show in columns.values()))
+            terminal.add_row(Text(model.name), *(_stacked(show(model)) for show in columns.values()))
     return terminal
+
+
+def _stacked(cell: _Cell) -> Text:
+    """The interval under its value: beside it, seven columns would not fit into a terminal."""
+    value, interval = cell
+    return Text.assemble(value, ("\n" + interval, "dim")) if interval else Text(value)
 
 
 def _ordered(summary: Summary) -> tuple[ModelSummary, ...]:
     return summary.of_kind("model") + summary.of_kind("control")
 
 
-def _with_interval(estimate: Estimate | None, *, signed: bool = False) -> str:
+def _cell(estimate: Estimate | None, *, signed: bool = False) -> _Cell:
     if estimate is None or estimate.value is None:
-        return UNDEFINED
+        return UNDEFINED, ""
     value = number(estimate.value, signed=signed)
     if estimate.low is None or estimate.high is None:
-        return value
-    return f"{value} ({number(estimate.low, signed=signed)} to {number(estimate.high, signed=signed)})"
+        return value, ""
+    # Before a number that may be negative a dash would read as a minus.
+    between = " to " if signed else "\N{EN DASH}"
+    return value, between.join(number(end, signed=signed) for end in (estimate.low, estimate.high))
 
 
 def _footnote(summary: Summary) -> str:
     world = summary.world.rstrip(".")
     cases = summary.models[0].cases
+    missing = sum(model.missing for model in summary.models)
     return (
-        f"{world}. {cases} held-out persons, {summary.turns} turns. In brackets: 95 % intervals from "
-        f"{summary.resamples:,} resamples of persons (seed {summary.seed}). Baseline: {summary.baseline}."
+        f"{world}. {cases} held-out persons, {summary.turns} turns. Intervals: 95 %, from "
+        f"{summary.resamples:,} resamples of persons (seed {summary.seed}). Baseline: {summary.baseline}. "
+        f"Verdicts missing: {missing}."
     )

@@ -90,9 +90,10 @@ def saving(path: Path) -> Iterator[None]:
 
 
 def _errno(error: Exception) -> int | None:
-    """The operating system's error number behind a library's error; None when there is none."""
+    """The operating system's error number behind a library's error; None when there is none, or it shows already."""
     if isinstance(error, OSError):
-        return None
+        # A folder in the way of a folder, as a file would be.
+        return errno.EEXIST if error.errno == errno.ENOTEMPTY else None
     named = _OS_ERROR.search(str(error))
     if named:
         return int(named[1])

@@ -11,6 +11,7 @@ import transformers
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from interalign.errors import TrainingError
 from interalign.llm.libraries import saving
 from interalign.run import writing
 from interalign.training.loop import WatchedTrainer, fit, shared_arguments
@@ -19,7 +20,10 @@ from interalign.training.packing import needed_nodes, pack
 from interalign.training.tokens import Segment, tree_segments
 from interalign.training.train import DpoConfig, Job, Progress
 
-__all__ = ["Example", "TreeTrainer", "collate", "make_trainer", "run"]
+__all__ = ["Example", "TreeTrainer", "collate", "make_trainer", "refuse_unpackable", "run"]
+
+_ROUNDING = 0.1
+"""Mean difference of a token's log-probability, in nats, that bfloat16 alone may make."""
 
 _METRICS = ("loss", "accuracy", "reward_margin")
 
@@ -117,8 +121,9 @@ def run(job: Job, model: Any, tokenizer: Any, progress: Progress | None) -> tupl
 
 
 def make_trainer(job: Job, model: Any, tokenizer: Any, progress: Progress | None = None) -> TreeTrainer:
-    """The trainer of a job, ready to train."""
+    """The trainer of a job, ready to train; raises TrainingError when template or model cannot be packed."""
     examples = _examples(job, tokenizer)
+    refuse_unpackable(model, examples[0])
     if job.method == "dpo":
         examples = _with_reference(job, examples, model)
     return TreeTrainer(
@@ -145,6 +150,43 @@ def _examples(job: Job, tokenizer: Any) -> list[Example]:
         pairs = tuple((pair.chosen, pair.rejected) for pair in job.pairs_of(number))
         examples.append(Example(number, tuple(segments), tuple(replies), pairs))
     return examples
+
+
+def refuse_unpackable(model: Any, example: Example) -> None:
+    """Refuse a model that does not compute for a packed reply what it computes for that reply alone.
+
+    Recurrent layers and sliding windows do not follow the mask: siblings would leak into each other, silently.
+
+    Raises:
+        TrainingError: the two differ by more than rounding explains.
+    """
+    reply = example.replies[-1]
+    one = Example(example.number, example.segments, (reply,))
+    batch = {name: tensor.to(model.device) for name, tensor in collate([one]).items()}
+    ids = torch.tensor([_path_ids(example.segments, reply)], device=model.device)
+    count = len(batch["targets"])
+    model.eval()
+    with torch.inference_mode():
+        packed = token_logps(model, batch)
+        logits = model(input_ids=ids, use_cache=False).logits[0, -count - 1 : -1].float()
+        alone = logits.log_softmax(dim=-1).gather(1, ids[0, -count:, None])[:, 0]
+    difference = (packed - alone).abs().mean().item()
+    if difference > _ROUNDING:
+        raise TrainingError(
+            f"This model ({model.config.model_type}) cannot be trained on packed trees: log-probabilities are off by "
+            f"{difference:.2g} per token, because its layers do not keep to the attention mask.",
+            mend='train it with backend = "trl".',
+        )
+
+
+def _path_ids(segments: Sequence[Segment], node: int) -> list[int]:
+    """The tokens of a node's whole conversation, its own included."""
+    backwards: list[Segment] = []
+    place = next((index for index, segment in enumerate(segments) if segment.node == node), None)
+    while place is not None:
+        backwards.append(segments[place])
+        place = segments[place].parent
+    return [token for segment in reversed(backwards) for token in segment.ids]
 
 
 def _with_reference(job: Job, examples: Sequence[Example], model: Any) -> list[Example]:
