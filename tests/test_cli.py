@@ -106,9 +106,9 @@ def test_a_run_folder_of_another_recipe(tmp_path: Path, recipe: Path) -> None:
 
 
 def test_a_run_folder_in_use(tmp_path: Path) -> None:
-    from interalign.recipe import Recipe, recipe_toml
+    from interalign.recipe import demo_recipe, recipe_toml
 
-    with RunFolder.open(tmp_path / "run", recipe_toml(Recipe()), versions={}):
+    with RunFolder.open(tmp_path / "run", recipe_toml(demo_recipe()), versions={}):
         result = interalign("personas", "--out", "run", cwd=tmp_path)
     assert_one_clear_line(result, 4, "in use by process")
 

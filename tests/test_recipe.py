@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from interalign.errors import InputError
-from interalign.recipe import Recipe, load_recipe, recipe_toml
+from interalign.recipe import Recipe, demo_recipe, load_recipe, recipe_toml
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -15,8 +15,8 @@ def write(folder: Path, text: str) -> Path:
     return path
 
 
-def test_the_demo_recipe_is_the_default() -> None:
-    assert load_recipe(RECIPES / "demo.toml") == Recipe()
+def test_the_demo_runs_the_demo_recipe() -> None:
+    assert load_recipe(RECIPES / "demo.toml") == demo_recipe()
 
 
 @pytest.mark.parametrize("path", sorted(RECIPES.glob("*.toml")), ids=lambda path: path.stem)

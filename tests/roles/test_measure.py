@@ -23,7 +23,9 @@ from interalign.roles.measure import (
 )
 
 RAMEN = Fact(slot="dish", term="miso ramen", key="ramen")
-sentences = st.lists(st.sampled_from(["the", "cat", "sat", "on", "a", "mat", "and", "saw", "no", "dog"]), max_size=30).map(" ".join)
+sentences = st.lists(
+    st.sampled_from(["the", "cat", "sat", "on", "a", "mat", "and", "saw", "no", "dog"]), max_size=30
+).map(" ".join)
 
 
 def test_words() -> None:

@@ -28,9 +28,7 @@ from interalign.roles.responder import (
 )
 from tests.roles.talks import PERSONAS, Talk, any_style, talks
 
-moments = st.builds(
-    lambda persona, turn: talks(persona, 5, 1)[turn], st.sampled_from(PERSONAS[::5]), st.integers(0, 4)
-)
+moments = st.builds(lambda persona, turn: talks(persona, 5, 1)[turn], st.sampled_from(PERSONAS[::5]), st.integers(0, 4))
 
 
 def test_replies_measure_as_wanted_and_name_the_fact() -> None:
@@ -50,8 +48,10 @@ def test_replies_measure_as_wanted_and_name_the_fact() -> None:
 def test_length_is_nearly_always_as_wanted() -> None:
     random = Random(9)
     styles = [any_style(random) for _ in range(200)]
-    hits = [style_of(compose_reply(style, "home", None, seed))["length"] == style["length"]
-            for seed, style in enumerate(styles)]
+    hits = [
+        style_of(compose_reply(style, "home", None, seed))["length"] == style["length"]
+        for seed, style in enumerate(styles)
+    ]
     assert sum(hits) >= 0.8 * len(hits)
 
 

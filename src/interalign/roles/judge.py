@@ -67,7 +67,12 @@ _MOST_EMOJI, _MOST_EXCLAMATIONS, _MOST_QUESTIONS, _MOST_FACTS = 4, 4, 2, 2
 _MOST_WORDS, _WORDS_A_POINT = 120, 60
 # At least every tenth word of a sentence is one of these; a string of key words has none.
 _LITTLE_WORDS = frozenset(
-    ["a", "about", "after", "all", "an", "and", "any", "are", "as", "at", "be", "been", "before", "both", "but", "by", "can", "could", "did", "do", "does", "each", "every", "for", "from", "had", "has", "have", "he", "her", "here", "him", "his", "how", "i", "if", "in", "into", "is", "it", "its", "me", "might", "my", "no", "not", "of", "on", "one", "or", "our", "she", "should", "so", "than", "that", "the", "their", "them", "there", "these", "they", "this", "those", "to", "until", "us", "was", "we", "were", "what", "when", "where", "which", "who", "will", "with", "would", "you", "your"]
+    words(
+        "a about after all an and any are as at be been before both but by can could did do does each every for from "
+        "had has have he her here him his how i if in into is it its me might my no not of on one or our she should "
+        "so than that the their them there these they this those to until us was we were what when where which who "
+        "will with would you your"
+    )
 )
 
 

@@ -51,7 +51,7 @@ class SftConfig(Value):
 
     epochs: Annotated[float, Field(gt=0)] = 1.0
     """Passes over the trees."""
-    learning_rate: Annotated[float, Field(gt=0)] = 5e-4
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-4
     """Peak learning rate; linear warm-up over the first tenth, then linear decay."""
     trees_per_step: Annotated[int, Field(ge=1)] = 1
     """Conversation trees per optimizer step."""
@@ -62,7 +62,7 @@ class DpoConfig(Value):
 
     epochs: Annotated[float, Field(gt=0)] = 1.0
     """Passes over the trees."""
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     """Peak learning rate; linear warm-up over the first tenth, then linear decay."""
     trees_per_step: Annotated[int, Field(ge=1)] = 1
     """Conversation trees per optimizer step."""

@@ -22,8 +22,10 @@ from interalign.training.train import DpoConfig, Job, Progress
 
 __all__ = ["Example", "TreeTrainer", "collate", "make_trainer", "refuse_unpackable", "run"]
 
-_ROUNDING = 0.1
-"""Mean difference of a token's log-probability, in nats, that bfloat16 alone may make."""
+_ROUNDING = {torch.float32: 0.01}
+_COARSE_ROUNDING = 0.3
+"""Mean difference of a token's log-probability, in nats, that rounding may make. In float32 a leak shows. In bfloat16
+rounding alone makes 0.06 with SmolLM2, so there only what is grossly wrong is found."""
 
 _METRICS = ("loss", "accuracy", "reward_margin")
 
@@ -168,10 +170,10 @@ def refuse_unpackable(model: Any, example: Example) -> None:
     model.eval()
     with torch.inference_mode():
         packed = token_logps(model, batch)
-        logits = model(input_ids=ids, use_cache=False).logits[0, -count - 1 : -1].float()
-        alone = logits.log_softmax(dim=-1).gather(1, ids[0, -count:, None])[:, 0]
+        logits = model(input_ids=ids, use_cache=False).logits[0, -count - 1 : -1]
+        alone = logits.float().log_softmax(dim=-1).gather(1, ids[0, -count:, None])[:, 0]
     difference = (packed - alone).abs().mean().item()
-    if difference > _ROUNDING:
+    if difference > _ROUNDING.get(logits.dtype, _COARSE_ROUNDING):
         raise TrainingError(
             f"This model ({model.config.model_type}) cannot be trained on packed trees: log-probabilities are off by "
             f"{difference:.2g} per token, because its layers do not keep to the attention mask.",
