@@ -51,7 +51,7 @@ def demo_recipe() -> Recipe:
     want the defaults.
     """
     sft = SftConfig(learning_rate=4e-3)
-    dpo = DpoConfig(learning_rate=3e-4, trees=20)
+    dpo = DpoConfig(learning_rate=5e-5, sft_weight=0.2, trees=16)
     return Recipe(name="demo", train=TrainConfig(sft=sft, dpo=dpo))
 
 

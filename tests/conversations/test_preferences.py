@@ -69,10 +69,10 @@ def test_the_preferred_are_the_best_and_their_equals(verdicts: list[float | None
         assert (index in chosen) == (score is not None and max(given_scores) - score < CONFIG.min_margin)
 
 
-def test_the_preferred_take_turns() -> None:
-    pairs = preferences([one_turn([5.0, 4.9, 1.0, 2.0, 3.0, None])], CONFIG)
-    assert [(pair.chosen, pair.rejected) for pair in pairs] == [(1, 3), (2, 4), (1, 5)]
-    assert [pair.margin for pair in pairs] == [4.0, 2.9, 2.0]
+def test_only_the_best_is_chosen_and_its_equals_are_in_no_pair() -> None:
+    pairs = preferences([one_turn([4.9, 5.0, 1.0, 2.0, 3.0, None])], CONFIG)
+    assert [(pair.chosen, pair.rejected) for pair in pairs] == [(2, 3), (2, 4), (2, 5)]
+    assert [pair.margin for pair in pairs] == [4.0, 3.0, 2.0]
 
 
 def test_pairs_of_grown_trees_are_siblings() -> None:

@@ -48,24 +48,18 @@ def preferred(tree: Tree, user_node: int, config: PreferenceConfig) -> tuple[int
 
 
 def preferences(trees: Sequence[Tree], config: PreferenceConfig) -> tuple[Preference, ...]:
-    """At each user turn, one pair for each reply that falls short of the best by the margin or more.
-
-    The preferred replies of a turn that beat it by the margin take turns in being the chosen side.
-    """
+    """At each user turn, the best reply against each one that falls short of it by the margin or more."""
     return tuple(pair for index, tree in enumerate(trees) for pair in _of_tree(index, tree, config))
 
 
 def _of_tree(index: int, tree: Tree, config: PreferenceConfig) -> Iterator[Preference]:
     for user_node in tree.user_turns():
         scores = _scores(tree, user_node)
-        chosen = preferred(tree, user_node, config)
-        rejected = [node for node in scores if node not in chosen]
-        for turn, worse in enumerate(rejected):
-            # A preferred reply that is not the best may be too close to this one.
-            enough = [node for node in chosen if scores[node] - scores[worse] >= config.min_margin]
-            better = enough[turn % len(enough)]
-            margin = round(scores[better] - scores[worse], 4)
-            yield Preference(tree=index, chosen=better, rejected=worse, margin=margin)
+        best = max(scores, key=lambda node: scores[node], default=None)
+        for worse, score in scores.items():
+            if best is not None and scores[best] - score >= config.min_margin:
+                margin = round(scores[best] - score, 4)
+                yield Preference(tree=index, chosen=best, rejected=worse, margin=margin)
 
 
 def _scores(tree: Tree, user_node: int) -> dict[int, float]:

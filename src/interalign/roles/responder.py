@@ -98,9 +98,9 @@ def policy_prompt() -> str:
 def views(persona: Persona, ledger: Ledger, seed: int) -> dict[Source, Impression]:
     """What each rule-based source of replies is allowed to know of the user before it answers.
 
-    `generic` answers everybody in one style; `constant` in the best style for everybody; `mirror` copies how the user
+    `generic` answers everybody like a chat assistant, `constant` in one plain style; `mirror` copies how the user
     writes; `tailored` (the disclosed-only oracle) uses all that the ledger allows to conclude; `oracle` knows the
-    persona's preferences. The first four of them know no fact but those in the message that they answer.
+    persona's preferences. The first three, and `random`, know no fact but those in the message that they answer.
     """
     just_said = ledger[-1].facts
     return {
