@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 _out, _err = Console(), Console(stderr=True)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 Out = Annotated[Path, typer.Option("--out", help="Run folder: every stage reads and writes its files there.")]
 RecipeFile = Annotated[
@@ -47,11 +49,13 @@ def main() -> None:
     try:
         app()
     except InteralignError as error:
-        _err.print(f"[bold red]error[/bold red] {_escaped(str(error))}", soft_wrap=True, highlight=False)
+        line = _escaped(" ".join(str(error).splitlines()))
+        _err.print(f"[bold red]error[/bold red] {line}", soft_wrap=True, highlight=False)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        _err.print("\nStopped. Run the same command again to go on from here.")
-        sys.exit(130)
+    except OSError as error:
+        # A path that the system refuses (too long, no rights, a broken disk): its own words say it best.
+        _err.print(f"[bold red]error[/bold red] {_escaped(str(error))}", soft_wrap=True, highlight=False)
+        sys.exit(InteralignError.exit_code)
 
 
 @app.command()
@@ -126,6 +130,8 @@ def evaluate(
     from interalign.pipeline import evaluate as judge
 
     extra = dict(_named(argument) for argument in model or [])
+    if len(extra) < len(model or []):
+        raise InputError("Two --model have the same name.", mend="give each a name of its own.")
     with _work(recipe, out) as work:
         trained = [name for name in ("sft", "dpo") if (work.run.models / name).exists()]
         _show(judge(work, [BASE, *trained], extra))
@@ -137,7 +143,7 @@ def report(out: Out = _DEMO, recipe: RecipeFile = None) -> None:
     from interalign.pipeline import make_report
 
     with _work(recipe, out) as work:
-        _out.print(f"report: {make_report(work)}", highlight=False)
+        _out.print(f"report: {_escaped(str(make_report(work)))}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -161,8 +167,9 @@ def _top(version: Annotated[bool, typer.Option("--version", help="Print the vers
 def _whole_way(recipe: Recipe, out: Path) -> None:
     from interalign.pipeline import run_recipe
 
-    _show(run_recipe(recipe, out, _err))
-    _out.print(f"\nreport: {out / 'report.html'}", highlight=False, soft_wrap=True)
+    with _stoppable():
+        _show(run_recipe(recipe, out, _err))
+    _out.print(f"\nreport: {_escaped(str(out / 'report.html'))}", highlight=False, soft_wrap=True)
 
 
 def _show(summary: Summary) -> None:
@@ -184,8 +191,18 @@ def _work(recipe: Path | None, out: Path) -> Iterator[Work]:
 
     kept = out / "recipe.toml"
     chosen = recipe or (kept if kept.exists() else None)
-    with Work.open(load_recipe(chosen) if chosen else demo_recipe(), out, _err) as work:
+    with _stoppable(), Work.open(load_recipe(chosen) if chosen else demo_recipe(), out, _err) as work:
         yield work
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    # Here and not in `main`: typer turns an interrupt into an exit without a word.
+    try:
+        yield
+    except KeyboardInterrupt:
+        _err.print("\nStopped. Run the same command again to go on from here.")
+        raise typer.Exit(130) from None
 
 
 def _named(argument: str) -> tuple[str, str]:
@@ -196,9 +213,10 @@ def _named(argument: str) -> tuple[str, str]:
 
 
 def _escaped(text: str) -> str:
+    """Foreign text as it stands: neither markup, nor control characters, which a terminal would obey."""
     from rich.markup import escape
 
-    return escape(text)
+    return escape(_CONTROL.sub("", text))
 
 
 def _quiet_third_parties() -> None:
@@ -207,4 +225,3 @@ def _quiet_third_parties() -> None:
         warnings.simplefilter("ignore")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")

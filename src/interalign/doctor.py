@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Literal, TypeAlias
 from urllib.parse import SplitResult, urlsplit
 
-from interalign.llm.hardware import cpu_flags, has_bf16
+from interalign.llm.hardware import cpu_flags
 from interalign.llm.offline import cache_folder, offline_model_folder
 from interalign.messages import Value
 
@@ -285,7 +285,7 @@ def _endpoint_checks(environ: Mapping[str, str]) -> tuple[Check, ...]:
 
 def _base_url_check(base_url: str, url: SplitResult | None) -> Check:
     if not base_url:
-        found = "not set: the service of the openai package, or the recipe's base_url"
+        found = "not set: the service of the openai package"
         return Check(name="OPENAI_BASE_URL", status="ok", found=found)
     if url is None:
         mend = "export OPENAI_BASE_URL=http://127.0.0.1:8000/v1"

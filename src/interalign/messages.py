@@ -12,9 +12,9 @@ Speaker: TypeAlias = Literal["system", "user", "assistant"]
 
 
 class Value(BaseModel):
-    """A frozen record: unknown fields are refused, and a change makes a new value (`model_copy(update=...)`)."""
+    """A frozen record. Unknown fields, NaN and infinities are refused; a change makes a new value (`model_copy`)."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class Message(Value):

@@ -7,13 +7,17 @@ done, so the same command goes on from wherever it was stopped.
 from __future__ import annotations
 
 import asyncio
+import re
+import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -27,7 +31,7 @@ from rich.progress import (
 from interalign.conversations.preferences import preferences, write_preference_tables
 from interalign.conversations.simulate import Cast, grow_trees
 from interalign.conversations.tree import Tree
-from interalign.errors import InputError
+from interalign.errors import InputError, ModelError
 from interalign.evaluation.benchmark import (
     CONTROLS,
     Candidate,
@@ -38,11 +42,13 @@ from interalign.evaluation.benchmark import (
 from interalign.evaluation.summary import Summary, TurnRow, summarise
 from interalign.llm.journal import Journal, journalled
 from interalign.llm.model import ChatModel
+from interalign.llm.offline import resolve_model
 from interalign.personas.compose import compose_personas
 from interalign.personas.persona import Persona
 from interalign.recipe import Recipe, recipe_toml
 from interalign.report.page import write as write_report
 from interalign.roles.responder import ModelResponder, Responder, policy_prompt
+from interalign.roles.user import refuse_unplayable
 from interalign.run import RunFolder, read_jsonl, write_json, write_jsonl
 from interalign.training.checkpoint import installed_versions
 from interalign.training.train import Method, train
@@ -54,6 +60,8 @@ BASE = "base"
 
 WORLD = "rule-based users and a rule-based judge, not human beings"
 """What every result of this pipeline says of its users."""
+
+_NAME = re.compile(r"\w[\w.+-]*")
 
 
 @dataclass(frozen=True)
@@ -104,11 +112,11 @@ class Work:
             TextColumn("[dim]{task.fields[note]}[/dim]"),
         )
         with Progress(*columns, console=self.console) as progress:
-            yield _Bar(progress, progress.add_task(what, total=total, note=""))
+            yield _Bar(progress, progress.add_task(escape(what), total=total, note=""))
 
     def done(self, what: str) -> None:
         """Say that a stage is there already."""
-        self.console.print(f"[dim]{what:<34} done before[/dim]")
+        self.console.print(f"{what:<34} done before", style="dim", markup=False, highlight=False)
 
 
 def run_recipe(recipe: Recipe, out: Path, console: Console | None = None) -> Summary:
@@ -125,30 +133,47 @@ def run_recipe(recipe: Recipe, out: Path, console: Console | None = None) -> Sum
 
 
 def make_personas(work: Work) -> None:
-    """Stage 1: write `personas.jsonl` (training) and `heldout.jsonl`."""
-    if work.run.personas.exists() and work.run.heldout.exists():
+    """Stage 1: write `personas.jsonl` (training) and `heldout.jsonl`, whichever is missing."""
+    missing = [
+        (path, split)
+        for path, split in ((work.run.heldout, "heldout"), (work.run.personas, "train"))
+        if not path.exists()
+    ]
+    if not missing:
         return work.done("personas")
     personas = compose_personas(work.recipe.world, work.recipe.seed)
-    write_jsonl(work.run.heldout, [persona for persona in personas if persona.split == "heldout"])
-    write_jsonl(work.run.personas, [persona for persona in personas if persona.split == "train"])
+    for path, split in missing:
+        write_jsonl(path, [persona for persona in personas if persona.split == split])
     work.console.print(f"{'personas':<34} {work.recipe.world.train} to train on, {work.recipe.world.heldout} held out")
     return None
 
 
 def simulate(work: Work) -> None:
-    """Stage 2: write `trees.jsonl` and the preference tables."""
-    personas = read_jsonl(work.run.personas, Persona)
+    """Stage 2: write `trees.jsonl` and the preference tables.
+
+    Raises:
+        ModelError: every conversation failed. Nothing is written, so the same command tries again.
+    """
+    personas = _people(work.run.personas)
     if work.run.trees.exists():
         trees = read_jsonl(work.run.trees, Tree)
         work.done("conversation trees")
     else:
         trees = asyncio.run(_grow(work, personas))
+        _refuse_all_failed("conversation", [tree.failure for tree in trees])
         write_jsonl(work.run.trees, trees)
     if not (work.run.preferences / "sft.parquet").exists():
         write_preference_tables(work.run.preferences, trees, work.recipe.preferences, policy_prompt())
     failed = sum(tree.failure is not None for tree in trees)
     pairs = len(preferences(trees, work.recipe.preferences))
     work.console.print(f"{'':<34} {len(trees)} trees, {failed} ended early, {pairs} preference pairs")
+
+
+def _people(path: Path) -> list[Persona]:
+    personas = read_jsonl(path, Persona)
+    for persona in personas:
+        refuse_unplayable(persona)
+    return personas
 
 
 async def _grow(work: Work, personas: Sequence[Persona]) -> list[Tree]:
@@ -166,6 +191,8 @@ def train_model(work: Work, method: Method) -> None:
     """Stage 3: write the checkpoint `models/<method>`; DPO starts from SFT."""
     out = work.run.models / method
     if out.exists():
+        # Left there when the process was killed between the last two steps of a training.
+        shutil.rmtree(work.run.models / f"{method}.unfinished", ignore_errors=True)
         return work.done(f"training {method}")
     trees = read_jsonl(work.run.trees, Tree)
     personas = [*read_jsonl(work.run.personas, Persona), *read_jsonl(work.run.heldout, Persona)]
@@ -193,14 +220,20 @@ def evaluate(work: Work, models: Sequence[str], extra: Mapping[str, str] | None 
     Args:
         work: the run.
         models: `base` and names of checkpoints in `models/`.
-        extra: more models by name: checkpoint folders or hub names from anywhere.
+        extra: more models by name: checkpoint folders or hub names from anywhere. They are played anew each time, for
+            the same name may be another model now; what it said before comes from the journal.
+
+    Raises:
+        InputError: the name of an extra model is taken or unfit for a folder, or its folder holds no weights.
+        ModelError: a model cannot be loaded, or gave no reply at all.
     """
-    personas = read_jsonl(work.run.heldout, Persona)
+    _check_extra(extra or {})
+    personas = _people(work.run.heldout)
     checkpoints = {name: work.recipe.train.base if name == BASE else str(work.run.models / name) for name in models}
     checkpoints |= extra or {}
     rows: dict[str, list[TurnRow]] = {}
     for name, checkpoint in checkpoints.items():
-        rows[name] = _judged(work, name, personas, checkpoint)
+        rows[name] = _judged(work, name, personas, checkpoint, anew=name in (extra or {}))
     for name in CONTROLS:
         rows[name] = _judged(work, name, personas, None)
     summary = summarise(
@@ -215,14 +248,43 @@ def evaluate(work: Work, models: Sequence[str], extra: Mapping[str, str] | None 
     return summary
 
 
-def _judged(work: Work, name: str, personas: Sequence[Persona], checkpoint: str | None) -> list[TurnRow]:
-    path = work.run.eval / name.replace(" ", "-") / "verdicts.jsonl"
-    if path.exists():
+def _check_extra(extra: Mapping[str, str]) -> None:
+    taken = {BASE, "sft", "dpo", *map(_folder, CONTROLS)}
+    for name, checkpoint in extra.items():
+        if name in taken or not _NAME.fullmatch(name):
+            raise InputError(
+                f"A model cannot be called {name!r}: it is taken, or no name for a folder.",
+                mend="use letters, digits, '-', '_', '+' and '.', and none of the names in the table.",
+            )
+        resolve_model(checkpoint)
+
+
+def _judged(
+    work: Work, name: str, personas: Sequence[Persona], checkpoint: str | None, *, anew: bool = False
+) -> list[TurnRow]:
+    path = _verdicts(work, name)
+    if path.exists() and not anew:
         work.done(f"benchmark of {name}")
         return read_jsonl(path, TurnRow)
     rows = asyncio.run(_play(work, name, personas, checkpoint))
+    _refuse_all_failed(f"turn with {name}", [row.failure for row in rows])
     write_jsonl(path, rows)
     return rows
+
+
+def _verdicts(work: Work, name: str) -> Path:
+    return work.run.eval / _folder(name) / "verdicts.jsonl"
+
+
+def _folder(name: str) -> str:
+    return name.replace(" ", "-")
+
+
+def _refuse_all_failed(what: str, failures: Sequence[str | None]) -> None:
+    # Written down they would count as done, and a server that was only switched off would never be asked again.
+    reasons = [failure for failure in failures if failure is not None]
+    if reasons and len(reasons) == len(failures):
+        raise ModelError(f"Every {what} failed; the first one said: {reasons[0]}")
 
 
 async def _play(work: Work, name: str, personas: Sequence[Persona], checkpoint: str | None) -> list[TurnRow]:
@@ -246,11 +308,11 @@ def make_report(work: Work, facts: Mapping[str, str] | None = None) -> Path:
     summary_path = work.run.eval / "summary.json"
     if not summary_path.exists():
         raise InputError(f"{summary_path} does not exist.", mend="run interalign eval first.")
-    summary = Summary.model_validate_json(summary_path.read_text(encoding="utf-8"))
-    rows = {
-        model.name: read_jsonl(work.run.eval / model.name.replace(" ", "-") / "verdicts.jsonl", TurnRow)
-        for model in summary.models
-    }
+    try:
+        summary = Summary.model_validate_json(summary_path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise InputError(f"{summary_path} cannot be read.", mend="delete it and run interalign eval again.") from error
+    rows = {model.name: read_jsonl(_verdicts(work, model.name), TurnRow) for model in summary.models}
     personas = [*read_jsonl(work.run.personas, Persona), *read_jsonl(work.run.heldout, Persona)]
     write_report(
         work.run.report,

@@ -28,8 +28,8 @@ __all__ = ["Recipe", "demo_recipe", "load_recipe", "recipe_toml"]
 class Recipe(Value):
     """Everything that decides a run's outcome, beside the versions of the packages."""
 
-    name: Annotated[str, Field(min_length=1)] = "run"
-    """Shown in the report."""
+    name: Annotated[str, Field(pattern=r"^\w[\w .+-]*$")] = "run"
+    """Shown in the report, and the run folder's name where none is given: no path, so no slashes."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 7
     """All seeds of the run derive from this one."""
     world: WorldConfig = WorldConfig()
@@ -69,7 +69,8 @@ def load_recipe(path: Path) -> Recipe:
         ) from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"The recipe {path} cannot be read: {error}.", mend="save it as UTF-8 text.") from error
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
+        # Not only TOMLDecodeError: endless digits and endless brackets raise these.
         raise InputError(f"The recipe {path} is not TOML: {error}.", mend="correct that line.") from error
     try:
         return Recipe.model_validate(table)

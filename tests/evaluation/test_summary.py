@@ -126,11 +126,11 @@ def test_shown_turns(turns: int, shown: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("turns", [1, 5, 10])
 def test_the_terminal_table_fits_and_hides_nothing(turns: int) -> None:
-    console = Console(width=100, record=True, file=None, force_terminal=False)
+    console = Console(width=80, record=True, file=None, force_terminal=False)
     with console.capture() as captured:
         console.print(table(example(turns)))
     text = captured.get()
-    assert max(len(line) for line in text.splitlines()) <= 100
+    assert max(len(line) for line in text.splitlines()) <= 80
     assert "…" not in text
     for shown in ("base", "tuned", "mirror", f"AL({turns})", "mean AL", "N-IR", "+1.00 to +1.00", WORLD):
         assert shown in text

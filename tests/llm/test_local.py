@@ -260,3 +260,23 @@ def test_loading_and_answering_say_nothing(
         ask(LocalModel(str(checkpoint)), [request("Hello!", Sampling(max_tokens=2))])
     assert capfd.readouterr() == ("", "")
     assert caplog.records == []
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, SAMPLED], ids=["greedy", "sampled"])
+def test_going_on_from_the_last_batch_changes_no_answer(folder: Path, sampling: Sampling) -> None:
+    def talk(turns: int, *, fresh: bool) -> list[list[str]]:
+        model = LocalModel(str(folder), dtype="float32")
+        chats = [[Message(role="user", content=text)] for text in ("Hello there", "What is a greyhound?", "Tea")]
+        answers = []
+        for turn in range(turns):
+            model = LocalModel(str(folder), dtype="float32") if fresh else model
+            requests = [
+                Request(messages=tuple(chat), sampling=sampling, seed=place) for place, chat in enumerate(chats)
+            ]
+            answers.append([answer.text for answer in model.generate(requests)])
+            for chat, text in zip(chats, answers[-1], strict=True):
+                chat.append(Message(role="assistant", content=text.strip() or "..."))
+                chat.append(Message(role="user", content=f"And then, number {turn}?"))
+        return answers
+
+    assert talk(3, fresh=False) == talk(3, fresh=True)

@@ -260,6 +260,6 @@ def test_a_new_adapter_goes_on_top_of_the_weights_it_starts_from(
 def test_weights_that_are_trained_are_float32_unless_asked(
     trees: list[Tree], config: TrainConfig, tmp_path: Path, full: bool, dtype: Any, expected: torch.dtype
 ) -> None:
-    settings = config.model_copy(update={"dtype": dtype, **({"lora": None} if full else {})})
+    settings = config.model_copy(update={"dtype": dtype, **({"full_weights": True} if full else {})})
     model, _ = load_trainable(job(trees, settings, Path(config.base), tmp_path / "a"))
     assert {weight.dtype for weight in model.parameters() if weight.requires_grad} == {expected}

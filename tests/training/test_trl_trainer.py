@@ -171,7 +171,7 @@ def test_full_weights_train_as_well(
     trees: list[Tree], people: tuple[Persona, ...], config: TrainConfig, tmp_path: Path, method: Any
 ) -> None:
     settings = config.model_copy(
-        update={"backend": "trl", "lora": None, "dpo": DpoConfig(sft_weight=0.5), "sft": SftConfig()}
+        update={"backend": "trl", "full_weights": True, "dpo": DpoConfig(sft_weight=0.5), "sft": SftConfig()}
     )
     manifest = train(method, trees[:2], people, settings, tmp_path / "a", system=SYSTEM, seed=1)
     assert set(manifest.metrics) == ({"loss"} if method == "sft" else {"loss", "accuracy", "reward_margin"})

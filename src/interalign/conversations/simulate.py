@@ -17,7 +17,7 @@ from typing import Annotated
 from pydantic import Field
 
 from interalign.conversations.tree import Node, Tree
-from interalign.errors import InteralignError
+from interalign.errors import InteralignError, StorageError
 from interalign.messages import Value
 from interalign.personas.persona import Persona
 from interalign.roles.inducer import Impression
@@ -65,9 +65,7 @@ class Cast:
     policy: Responder | None = None
 
 
-def grow(
-    personas: Sequence[Persona], config: SimulateConfig, seed: int, cast: Cast | None = None
-) -> tuple[Tree, ...]:
+def grow(personas: Sequence[Persona], config: SimulateConfig, seed: int, cast: Cast | None = None) -> tuple[Tree, ...]:
     """The trees of all personas, for callers that have no event loop; see `grow_trees`."""
 
     async def all_of_them() -> tuple[Tree, ...]:
@@ -94,12 +92,17 @@ async def grow_tree(persona: Persona, config: SimulateConfig, seed: int, cast: C
     """Grow one tree.
 
     A conversation in which a role fails keeps the turns before and carries the reason in `failure`.
+
+    Raises:
+        StorageError: the journal cannot be written. That is no fault of the conversation.
     """
     tree = Tree(persona_id=persona.id, seed=seed, nodes=())
     parent: int | None = None
     for turn in range(1, config.turns + 1):
         try:
             tree = await _add_turn(tree, parent, persona, config, cast)
+        except StorageError:
+            raise
         except InteralignError as error:
             return tree.model_copy(update={"failure": f"turn {turn}: {error}"})
         parent = next(index for index in reversed(range(len(tree.nodes))) if tree.nodes[index].continued)
@@ -168,10 +171,7 @@ async def _policy_replies(
     chat, topic = tree.chat(at), tree.ledger(at)[-1].topic
     told: list[Impression | None] = [None, *[impression] * (count - 1)]
     replies = await asyncio.gather(
-        *(
-            policy.respond(chat, topic, view, _seed(tree, at, "policy", str(sample)))
-            for sample, view in enumerate(told)
-        )
+        *(policy.respond(chat, topic, view, _seed(tree, at, "policy", str(sample))) for sample, view in enumerate(told))
     )
     return {"generic": [replies[0]], "tailored": list(replies[1:])}
 

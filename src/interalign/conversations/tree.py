@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from interalign.messages import Chat, Message, Value
 from interalign.roles.judge import Verdict
@@ -47,7 +47,6 @@ class Tree(Value):
     nodes: tuple[Node, ...]
     failure: str | None = None
     version: Literal[1] = 1
-    meta: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _check(self) -> Tree:

@@ -13,7 +13,7 @@ from typing import Annotated, Protocol
 
 from pydantic import Field
 
-from interalign.errors import InputError, InteralignError
+from interalign.errors import InputError, InteralignError, StorageError
 from interalign.evaluation.summary import TurnRow
 from interalign.llm.model import Sampling
 from interalign.messages import Chat, Message, Value
@@ -172,6 +172,8 @@ class _Bench:
         for turn in range(1, self._config.turns + 1):
             try:
                 row = await self._turn(persona, stranger, chat, ledger, turn)
+            except StorageError:
+                raise  # nothing that follows could be kept either
             except InteralignError as error:
                 return rows + self._failed(persona, turn, str(error))
             rows.append(row)

@@ -239,17 +239,17 @@ def shown_turns(turns: int) -> tuple[int, ...]:
 
 
 def table(summary: Summary) -> Table:
-    """The summary for a terminal of 100 columns: one table of levels and, under it, one of rates."""
+    """The summary for a terminal of 80 columns: levels, what they say of the model, and how they change over turns."""
     whole = Table.grid()
-    whole.add_row(_terminal_table(summary, _level_columns(summary)))
-    whole.add_row(_terminal_table(summary, _rate_columns()))
+    for columns in (_level_columns(summary), _gain_columns(), _rate_columns()):
+        whole.add_row(_terminal_table(summary, columns))
     whole.add_row(Text(_footnote(summary), style="dim"))
     return whole
 
 
 def markdown(summary: Summary) -> str:
     """The summary as one Markdown table with its footnote."""
-    columns = {**_level_columns(summary), **_rate_columns()}
+    columns = {**_level_columns(summary), **_gain_columns(), **_rate_columns()}
     lines = [
         "| " + " | ".join(["model", *columns]) + " |",
         "|" + "---|" + "---:|" * len(columns),
@@ -276,24 +276,29 @@ def _level_columns(summary: Summary) -> _Columns:
 
     columns: _Columns = {f"AL({turn})": level(turn) for turn in shown_turns(summary.turns)}
     columns["mean AL"] = lambda model: _cell(model.mean_al)
-    columns["uptake"] = lambda model: _cell(model.uptake)
     return columns
 
 
-def _rate_columns() -> _Columns:
+def _gain_columns() -> _Columns:
     return {
         "to baseline": lambda model: _cell(model.difference, signed=True),
-        "IR": lambda model: _cell(model.ir, signed=True),
-        "N-IR": lambda model: _cell(model.n_ir, signed=True),
-        "R2": lambda model: _cell(model.r2),
         "gap": lambda model: _cell(model.gap, signed=True),
+        "uptake": lambda model: _cell(model.uptake),
         "words": lambda model: (number(model.length_words, 0), ""),
     }
 
 
+def _rate_columns() -> _Columns:
+    return {
+        "IR": lambda model: _cell(model.ir, signed=True),
+        "N-IR": lambda model: _cell(model.n_ir, signed=True),
+        "R2": lambda model: _cell(model.r2),
+    }
+
+
 def _terminal_table(summary: Summary, columns: _Columns) -> Table:
-    terminal = Table(box=HORIZONTALS, padding=(0, 1, 0, 0), collapse_padding=True)
-    terminal.add_column("model", max_width=22, overflow="fold")
+    terminal = Table(box=HORIZONTALS, padding=0)
+    terminal.add_column("model", width=14, overflow="fold")
     for header in columns:
         terminal.add_column(header, justify="right", no_wrap=True)
     for kind in ("model", "control"):

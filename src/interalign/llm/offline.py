@@ -104,6 +104,9 @@ def _unpack(gguf: Path, folder: Path) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
     except ModuleNotFoundError as error:
         raise MissingExtra("transformers", "train") from error
+    # A process that was killed while it unpacked has left its folder behind; the lock says that it is gone.
+    for leftover in folder.parent.glob(f".{folder.name}-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
     beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
     try:
         # The bar of the GGUF reader cannot be switched off.

@@ -156,4 +156,3 @@ def _length_from_reactions(ledger: Ledger, guess: StyleValue | None) -> StyleVal
 
 def _reactions_on(ledger: Ledger, dimension: Dimension) -> list[Reaction]:
     return [reaction for entry in ledger for reaction in entry.reactions if reaction.dimension == dimension]
-

@@ -149,9 +149,7 @@ def _undisclosed(persona: Persona, chat: Chat, reply: str, ledger: Ledger) -> li
     return [
         fact
         for fact in persona.facts
-        if fact not in known
-        and mentions(reply, fact)
-        and not any(mentions(message.content, fact) for message in chat)
+        if fact not in known and mentions(reply, fact) and not any(mentions(message.content, fact) for message in chat)
     ]
 
 

@@ -13,10 +13,11 @@ from functools import cache
 from random import Random
 from typing import Protocol
 
+from interalign.errors import InputError
 from interalign.messages import Chat, Value
 from interalign.personas.persona import Fact, Persona
-from interalign.personas.style import Dimension, StyleValue
-from interalign.personas.vocabulary import TraitEntry, slot, traits
+from interalign.personas.style import SHOWN_IN_WRITING, Dimension, StyleValue
+from interalign.personas.vocabulary import SLOTS, TraitEntry, slot, traits
 from interalign.roles.inducer import SHOW_RATE, SLIP_RATE
 from interalign.roles.judge import style_fit
 from interalign.roles.ledger import Disclosure, Ledger, Reaction, disclosed_facts
@@ -25,7 +26,7 @@ from interalign.roles.phrases import Remarks, user_phrases
 from interalign.roles.rendering import capitalised, lowered, punctuated, to_casual
 from interalign.run import derive_seed
 
-__all__ = ["RuleUser", "UserSimulator", "UserTurn", "user_turn"]
+__all__ = ["RuleUser", "UserSimulator", "UserTurn", "refuse_unplayable", "user_turn"]
 
 
 class UserTurn(Value):
@@ -49,6 +50,28 @@ class RuleUser:
     async def speak(self, persona: Persona, chat: Chat, ledger: Ledger, seed: int) -> UserTurn:
         """Return `user_turn`'s message."""
         return user_turn(persona, chat, ledger, seed)
+
+
+def refuse_unplayable(persona: Persona) -> None:
+    """Refuse a persona without the structure that a rule-based user is made of, as one that comes from text alone.
+
+    Raises:
+        InputError: facts, manner, preferences or voice are missing, or a slot, trait or voice is in no vocabulary.
+    """
+    voice = persona.voice
+    wrong = {
+        "facts": not persona.facts or any(fact.slot not in SLOTS for fact in persona.facts),
+        "traits": any(trait.name not in _traits_by_name() for trait in persona.traits),
+        "manner": not persona.manner.keys() >= set(SHOWN_IN_WRITING),
+        "preferences": not persona.preferences,
+        "voice": not voice.keys() >= {"tone", "casing", "pause"} or voice.get("emoji") not in user_phrases().emoji,
+    }
+    if any(wrong.values()):
+        raise InputError(
+            f"Persona {persona.id} cannot be played by rules, because of its "
+            f"{', '.join(part for part, is_wrong in wrong.items() if is_wrong)}.",
+            mend="use personas that interalign personas has composed.",
+        )
 
 
 _REACTS, _REACTS_TWICE, _PRAISES = 0.85, 0.4, 0.5
@@ -267,9 +290,7 @@ def _hedged(sentences: list[str], random: Random) -> list[str]:
     return [*sentences[:index], f"{hedge} {lowered(sentences[index])}", *sentences[index + 1 :]]
 
 
-def _written(
-    persona: Persona, sentences: list[str], shown: dict[Dimension, StyleValue], random: Random
-) -> str:
+def _written(persona: Persona, sentences: list[str], shown: dict[Dimension, StyleValue], random: Random) -> str:
     """The sentences in the person's hand: marks, pauses, casual words, casing, emoji."""
     exclaim = random.choice((1, 1, 2)) if shown["exclamation"] == "some" else 0
     text = _paused(punctuated([capitalised(s) for s in sentences], random, exclaim=exclaim), persona, random)

@@ -22,7 +22,7 @@ from interalign.conversations.tree import Tree
 from interalign.errors import InputError, LeakError, MissingExtra, TrainingError
 from interalign.llm.hardware import Precision, pick_device, pick_dtype
 from interalign.llm.libraries import quiet
-from interalign.llm.local import adapter_base, load_tokenizer, load_weights
+from interalign.llm.local import adapter_base, fingerprint, load_tokenizer, load_weights
 from interalign.llm.offline import OFFLINE_MODEL, resolve_model
 from interalign.messages import Value
 from interalign.personas.persona import Persona
@@ -81,7 +81,9 @@ class TrainConfig(Value):
     """A model folder, a hub name, or the offline model."""
     backend: Literal["tree", "trl"] = "tree"
     """`tree`: all pairs of a tree in one pass. `trl`: TRL's trainers, pair by pair, as the reference."""
-    lora: LoraSettings | None = LoraSettings()
+    full_weights: bool = False
+    """Train all weights (in float32, unless dtype says otherwise) and no adapter."""
+    lora: LoraSettings = LoraSettings()
     """Low-rank adapters; leave the table out of a recipe for the defaults."""
     dtype: Precision = "auto"
     """Number format of the weights that are loaded. `auto`: bfloat16 where the hardware is fast at it; float32
@@ -178,6 +180,7 @@ def train(  # noqa: PLR0913 - what a stage reads, what it makes, and how
     _refuse_heldout(trees, personas)
     if out.exists():
         raise InputError(f"{out} exists already.", mend="choose another name, or remove the folder.")
+    _remove_half_saved(out)
     if method == "dpo" and config.dpo.trees is not None:
         trees = trees[: config.dpo.trees]
     pairs = preferences(trees, preference) if method == "dpo" else ()
@@ -198,6 +201,12 @@ def train(  # noqa: PLR0913 - what a stage reads, what it makes, and how
             mend="simulate more conversations, or lower preferences.min_margin in the recipe.",
         )
     return _run(job, progress)
+
+
+def _remove_half_saved(out: Path) -> None:
+    # A process that is killed while it saves a checkpoint leaves it beside its place, under a name of its own.
+    for leftover in out.parent.glob(f".{out.name}-*"):
+        shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _refuse_heldout(trees: Sequence[Tree], personas: Sequence[Persona]) -> None:
@@ -248,19 +257,21 @@ def _run(job: Job, progress: Progress | None) -> Manifest:
 
 
 def _settings(job: Job) -> dict[str, Any]:
-    shared = job.config.model_dump(mode="json", include={"backend", "dtype", "lora"})
+    shared = job.config.model_dump(mode="json", include={"backend", "dtype", "full_weights", "lora"})
     return {**shared, **job.stage.model_dump(mode="json")}
 
 
 def _settle_unfinished(job: Job, data: str) -> None:
     """Note down which training the saved states belong to; refuse to go on from those of another one."""
     path = job.work / "job.json"
-    mine = {"method": job.method, "start": job.start, "data": data, "seed": job.seed, **_settings(job)}
+    mine = {"method": job.method, "start": fingerprint(job.start), "data": data, "seed": job.seed, **_settings(job)}
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         write_json(path, mine)
         return
+    except ValueError as error:
+        raise InputError(f"{path} is damaged.", mend=f"remove {job.work}; the training starts anew.") from error
     differences = sorted(key for key in mine.keys() | found.keys() if mine.get(key) != found.get(key))
     if differences:
         raise InputError(
@@ -279,13 +290,13 @@ def load_trainable(job: Job) -> tuple[Any, Any]:
 
     device = pick_device()
     adapted = adapter_base(job.start)
-    frozen = adapted is not None or job.config.lora is not None
+    frozen = adapted is not None or not job.config.full_weights
     dtype = pick_dtype(device, job.config.dtype if frozen or job.config.dtype != "auto" else "float32")
     model = load_weights(adapted or job.start, dtype)
     with quiet():
         if adapted is not None:
             model = PeftModel.from_pretrained(model, job.start, is_trainable=True)
-        elif job.config.lora is not None:
+        elif not job.config.full_weights:
             lora = LoraConfig(
                 r=job.config.lora.rank,
                 lora_alpha=job.config.lora.alpha,

@@ -25,7 +25,6 @@ class Remarks(Value):
 class UserPhrases(Value):
     """The user's phrases; `reaction[dimension][wanted]` never states a preference outright."""
 
-    opener: tuple[str, ...]
     first_opener: tuple[str, ...]
     bridge: tuple[str, ...]
     pleasantry: tuple[str, ...]
