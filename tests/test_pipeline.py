@@ -75,7 +75,7 @@ def test_the_whole_way_is_killed_and_goes_on(tmp_path: Path) -> None:
 
     assert process.returncode == 0, errors
     assert "sft" in output
-    assert "rule-based users" in output
+    assert "Rule-based users" in output
     assert (run.models / "dpo" / "interalign.json").stat().st_mtime_ns == trained
     assert len(read_jsonl(run.trees, Tree)) == 2
     summary = Summary.model_validate_json((run.eval / "summary.json").read_text(encoding="utf-8"))

@@ -105,3 +105,38 @@ def test_command_and_its_options_exist(words: list[str]) -> None:
 @pytest.mark.parametrize("number", range(len(blocks(readme(), "python"))))
 def test_python_compiles(number: int) -> None:
     compile(blocks(readme(), "python")[number], f"README.md, python block {number + 1}", "exec")
+
+
+def test_tables_are_those_of_the_result_files() -> None:
+    made = subprocess.run(
+        [sys.executable, ROOT / "benchmarks" / "readme_tables.py"], capture_output=True, text=True, check=True
+    ).stdout
+    tables = made.strip().split("\n\n")
+    assert len(tables) == 2
+    for table in tables:
+        assert table in readme()
+
+
+SMALL = """
+[world]
+train = 2
+heldout = 2
+[simulate]
+turns = 1
+[train.dpo]
+trees = 1
+[benchmark]
+turns = 2
+max_tokens = 8
+"""
+
+
+@pytest.mark.slow
+def test_the_example_runs(tmp_path: Path) -> None:
+    pytest.importorskip("gguf", reason="the offline model cannot be read without gguf")
+    (tmp_path / "small.toml").write_text(SMALL, encoding="utf-8")
+    example = next(block for block in blocks(readme(), "python") if "demo_recipe()" in block)
+    small = example.replace("ia.demo_recipe()", "ia.load_recipe('small.toml')")
+    done = subprocess.run([sys.executable, "-c", small], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "| dpo |" in done.stdout

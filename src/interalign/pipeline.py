@@ -58,7 +58,7 @@ __all__ = ["BASE", "WORLD", "Work", "evaluate", "make_personas", "make_report", 
 BASE = "base"
 """The name of the untrained model in results; the baseline of every difference."""
 
-WORLD = "rule-based users and a rule-based judge, not human beings"
+WORLD = "Rule-based users and a rule-based judge, not human beings"
 """What every result of this pipeline says of its users."""
 
 _NAME = re.compile(r"\w[\w.+-]*")
@@ -320,7 +320,7 @@ def make_report(work: Work, facts: Mapping[str, str] | None = None) -> Path:
         rows,
         read_jsonl(work.run.trees, Tree) if work.run.trees.exists() else [],
         {persona.id: persona for persona in personas},
-        title=f"interalign: {work.recipe.name}",
+        title=work.recipe.name,
         facts={
             "Recipe": work.recipe.name,
             "Base model": work.recipe.train.base,

@@ -47,20 +47,21 @@ class Recipe(Value):
 def demo_recipe() -> Recipe:
     """The recipe of `interalign demo`, the same as recipes/demo.toml.
 
-    Its learning rates are those of small adapters on a 135M model with forty conversations to learn from; larger models
+    Its learning rates are those of small adapters on a 135M model with 36 conversations to learn from; larger models
     want the defaults.
     """
     sft = SftConfig(learning_rate=4e-3)
-    dpo = DpoConfig(learning_rate=5e-5, sft_weight=0.2, trees=16)
-    return Recipe(name="demo", train=TrainConfig(sft=sft, dpo=dpo))
+    dpo = DpoConfig(learning_rate=5e-5, sft_weight=0.2, trees=12)
+    return Recipe(name="demo", world=WorldConfig(train=36), train=TrainConfig(sft=sft, dpo=dpo))
 
 
-def load_recipe(path: Path) -> Recipe:
+def load_recipe(path: Path | str) -> Recipe:
     """The recipe in a TOML file; keys that are left out keep their defaults.
 
     Raises:
         InputError: the file is missing or not TOML, a key is unknown, or a value is out of range.
     """
+    path = Path(path)
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

@@ -1,0 +1,79 @@
+"""The README's tables, from the result files beside this script: nobody types a number that no file holds.
+
+    python benchmarks/readme_tables.py
+
+Each result file holds the command, the machine and the versions beside its `result`: `demo.json` that of `make demo`
+(its `eval/summary.json`), `world_card.json` that of `world_card.py --json`. A test checks that the README holds exactly
+these tables.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from interalign.evaluation.statistics import Estimate
+from interalign.evaluation.summary import Summary, number
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def main() -> None:
+    print(demo_table())
+    print()
+    print(world_card())
+
+
+def demo_table() -> str:
+    summary = Summary.model_validate(result("demo"))
+    turns = [f"AL({turn})" for turn in range(1, summary.turns + 1)]
+    rows = [
+        [
+            f"*{model.name}*" if model.kind == "control" else model.name,
+            *(number(level.value) for level in model.al),
+            interval(model.mean_al),
+            interval(model.difference, signed=True),
+            number(model.ir.value, signed=True),
+            number(model.n_ir.value, signed=True),
+            number(model.r2.value),
+            number(model.gap.value, signed=True),
+            number(model.uptake.value),
+        ]
+        for model in summary.models
+    ]
+    return as_markdown(["model", *turns, "mean AL", "to base", "IR", "N-IR", "R2", "gap", "uptake"], rows)
+
+
+def world_card() -> str:
+    card = result("world_card")
+    turns = [1, 2, 3, 5, 7, card["turns"]]
+    ceiling = card["al"]["disclosed-only oracle"][-1]
+    rows = [
+        [f"*{name}*", *(number(levels[turn - 1]) for turn in turns), number(levels[-1] - ceiling, signed=True)]
+        for name, levels in card["al"].items()
+    ]
+    headers = ["responder", *(f"AL({turn})" for turn in turns), "to disclosed-only oracle"]
+    return as_markdown(headers, rows)
+
+
+def result(name: str) -> dict[str, Any]:
+    whole: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    found: dict[str, Any] = whole["result"]
+    return found
+
+
+def interval(estimate: Estimate | None, *, signed: bool = False) -> str:
+    if estimate is None or estimate.value is None:
+        return number(None)
+    low, high = (number(end, signed=signed) for end in (estimate.low, estimate.high))
+    return f"{number(estimate.value, signed=signed)} ({low} to {high})"
+
+
+def as_markdown(headers: list[str], rows: list[list[str]]) -> str:
+    lines = [headers, ["---", *["---:"] * (len(headers) - 1)], *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+if __name__ == "__main__":
+    main()
