@@ -17,6 +17,7 @@ from pathlib import Path
 from random import Random
 from statistics import fmean, stdev
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -165,16 +166,24 @@ def near_duplicates(rows: Sequence[TurnRow]) -> float | None:
     return round(float((cosines.max(axis=1) > NEAR).mean()), 4)
 
 
+def shown_turns(turns: int) -> list[int]:
+    return [turn for turn in range(1, turns + 1) if turn in {1, 2, 3, 5, 7, turns}]
+
+
 def show(console: Console, card: dict) -> None:
-    table = Table(title=f"AL(k) of scripted responders on {card['users']} held-out rule-based users")
+    table = Table(
+        title=f"Scripted responders on {card['users']} held-out rule-based users", box=SIMPLE, padding=(0, 1, 0, 0)
+    )
     table.add_column("responder")
-    for turn in range(1, card["turns"] + 1):
-        table.add_column(str(turn), justify="right")
-    table.add_column("last - oracle", justify="right")
+    # Six turns fit into a terminal; the file has all of them.
+    turns = shown_turns(card["turns"])
+    for turn in turns:
+        table.add_column(f"AL({turn})", justify="right", no_wrap=True)
+    table.add_column("last - oracle", justify="right", no_wrap=True)
     for name, al in card["al"].items():
         apart = card["last_turn_minus_oracle"].get(name)
         shown = "" if apart is None else f"{apart['mean']:+.2f} ± {apart['half_width']:.2f}"
-        table.add_row(name, *(f"{level:.2f}" for level in al), shown)
+        table.add_row(name, *(f"{al[turn - 1]:.2f}" for turn in turns), shown)
     console.print(table)
     console.print("constant: " + ", ".join(f"{d} {value}" for d, value in card["constant_style"].items()))
     found = card["diversity"]
