@@ -27,6 +27,7 @@ save_every = 1
 [train.lora]
 rank = 4
 [train.dpo]
+epochs = 2.0  # the first step of a warm-up changes nothing: two make a model of its own
 trees = 1
 [benchmark]
 turns = 2

@@ -199,6 +199,8 @@ def train_model(work: Work, method: Method) -> None:
     start = work.run.models / "sft"
     if method == "dpo" and not start.exists():
         raise InputError(f"DPO starts from {start}, which does not exist.", mend="train sft first.")
+    # Before a bar is drawn: a base that is no model is refused, the offline one unpacked where it is new.
+    resolve_model(work.recipe.train.base)
     with work.bar(f"training {method}") as bar:
         train(
             method,
