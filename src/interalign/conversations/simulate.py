@@ -20,7 +20,7 @@ from interalign.conversations.tree import Node, Tree
 from interalign.errors import InteralignError, StorageError
 from interalign.messages import Value
 from interalign.personas.persona import Persona
-from interalign.roles.inducer import Impression
+from interalign.roles.inducer import Impression, Inducer, RuleInducer
 from interalign.roles.judge import Judge, RuleJudge
 from interalign.roles.responder import (
     Responder,
@@ -63,6 +63,7 @@ class Cast:
     responder: Responder = field(default_factory=RuleResponder)
     judge: Judge = field(default_factory=RuleJudge)
     policy: Responder | None = None
+    inducer: Inducer = field(default_factory=RuleInducer)
 
 
 def grow(personas: Sequence[Persona], config: SimulateConfig, seed: int, cast: Cast | None = None) -> tuple[Tree, ...]:
@@ -139,6 +140,7 @@ async def _replies(
     chat, ledger = tree.chat(at), tree.ledger(at)
     topic = ledger[-1].topic
     known = views(persona, ledger, _seed(tree, at, "view"))
+    known["tailored"] = await cast.inducer.induce(chat, ledger, _seed(tree, at, "inducer"))
     sampled = await _policy_replies(tree, at, known["tailored"], config, cast)
     replies: list[tuple[Source, str]] = []
     for sibling, source in enumerate(config.siblings):
