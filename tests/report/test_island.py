@@ -59,7 +59,7 @@ def test_the_ledger_speaks_in_words() -> None:
     first, second = json.loads(json.dumps(case["chats"]))["base"]
     assert first["ledger"] == [
         ["shows", "hobby: sourdough baking"],
-        ["shows", "writes formality: casual"],
+        ["writes", "formality casual"],
         ["asks about", "hobby"],
     ]
     assert second["ledger"][0] == ["reacts", "length was long, wants brief"]

@@ -142,10 +142,10 @@ def _ledger(entry: Disclosure | None) -> list[list[str]]:
     if entry is None:
         return []
     lines = [["shows", f"{fact.slot}: {fact.term}"] for fact in entry.facts]
-    lines += [["shows", f"writes {dimension}: {value}"] for dimension, value in entry.manner.items()]
+    if entry.manner:
+        lines.append(["writes", ", ".join(f"{dimension} {value}" for dimension, value in entry.manner.items())])
     for reaction in entry.reactions:
-        met = reaction.got == reaction.wanted
-        wish = "as wanted" if met else f"wants {reaction.wanted}"
+        wish = "as wanted" if reaction.met else f"wants {reaction.wanted}"
         lines.append(["reacts", f"{reaction.dimension} was {reaction.got}, {wish}"])
     if entry.topic:
         lines.append(["asks about", entry.topic])
