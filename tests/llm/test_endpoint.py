@@ -290,6 +290,45 @@ def test_a_config_that_cannot_work_is_refused_without_showing_a_key(broken: dict
     assert KEY not in str(caught.value)
 
 
+SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}
+STRUCTURED = HELLO.model_copy(update={"response_schema": SCHEMA})
+
+
+def test_a_schema_is_asked_for_where_one_is_wanted() -> None:
+    with serving(completion()) as server:
+        complete(server, STRUCTURED)
+        complete(server)
+    wanted = {"type": "json_schema", "json_schema": {"name": "answer", "strict": True, "schema": SCHEMA}}
+    assert server.bodies[0]["response_format"] == wanted
+    assert "response_format" not in server.bodies[1]
+
+
+@pytest.mark.parametrize("status", [400, 422])
+def test_a_server_that_refuses_schemas_is_asked_without_and_not_again(status: int) -> None:
+    async def twice(server: FaultyServer) -> list[Answer]:
+        async with EndpointModel(config(server.base_url)) as model:
+            return [await model.complete(STRUCTURED), await model.complete(STRUCTURED)]
+
+    with serving(error(status, "response_format is not supported"), completion("{}")) as server:
+        assert [answer.text for answer in asyncio.run(twice(server))] == ["{}", "{}"]
+    assert ["response_format" in body for body in server.bodies] == [True, False, False]
+
+
+def test_what_a_server_refuses_with_and_without_a_schema_is_a_model_error() -> None:
+    with (
+        serving(error(400, "no such schema"), error(400, "no such model")) as server,
+        pytest.raises(ModelError, match="no such model"),
+    ):
+        complete(server, STRUCTURED)
+    assert len(server.bodies) == 2
+
+
+def test_schemas_can_be_switched_off() -> None:
+    with serving(completion()) as server:
+        complete(server, STRUCTURED, json_schema=False)
+    assert "response_format" not in server.bodies[0]
+
+
 def test_the_name_tells_servers_apart() -> None:
     model = EndpointModel(config("http://localhost:8000/v1/"))
     asyncio.run(model.aclose())

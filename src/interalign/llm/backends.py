@@ -1,0 +1,62 @@
+"""Which model answers: one table of a recipe, told apart by its `backend`, and the model made from it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field
+
+from interalign.errors import InputError
+from interalign.llm.endpoint import EndpointConfig, EndpointModel
+from interalign.llm.model import ChatModel
+from interalign.llm.offline import OFFLINE_MODEL
+from interalign.llm.scripted import ScriptedModel
+from interalign.messages import Value
+
+__all__ = ["LocalConfig", "ModelConfig", "ScriptedConfig", "open_model"]
+
+
+class ScriptedConfig(Value):
+    """A script that plays the role: no network, no weights, always the same answer to the same question."""
+
+    backend: Literal["scripted"] = "scripted"
+
+
+class LocalConfig(Value):
+    """A model in this process."""
+
+    backend: Literal["local"] = "local"
+    checkpoint: Annotated[str, Field(min_length=1)] = OFFLINE_MODEL
+    """Checkpoint or adapter folder, hub name, or the offline model's name."""
+
+
+ModelConfig: TypeAlias = Annotated[ScriptedConfig | LocalConfig | EndpointConfig, Field(discriminator="backend")]
+
+
+@asynccontextmanager
+async def open_model(config: ModelConfig, scripts: Mapping[str, ScriptedModel], role: str) -> AsyncIterator[ChatModel]:
+    """The model that `config` names, closed at the end of the block.
+
+    Args:
+        config: The recipe's table.
+        scripts: What plays the roles that can be scripted.
+        role: Which role it is for.
+
+    Raises:
+        InputError: the role has no script, the key is not set, or the folder holds no weights.
+        MissingExtra: the backend's package is not installed.
+        ModelError: the checkpoint cannot be loaded.
+    """
+    if isinstance(config, EndpointConfig):
+        async with EndpointModel(config) as model:
+            yield model
+    elif isinstance(config, LocalConfig):
+        from interalign.llm.local import LocalModel
+
+        yield LocalModel(config.checkpoint)
+    elif role in scripts:
+        yield scripts[role]
+    else:
+        raise InputError(f"No script plays the {role}.", mend='use backend = "endpoint" or "local".')

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from interalign.errors import InputError
+from interalign.llm.backends import LocalConfig, ModelConfig, ScriptedConfig, open_model
+from interalign.llm.endpoint import EndpointConfig
+from interalign.llm.model import Request
+from interalign.llm.scripted import ScriptedModel
+from interalign.messages import Message
+from tests.llm.servers import completion, serving
+
+HELLO = Request(messages=(Message(role="user", content="Hello"),))
+SCRIPTS = {"writer": ScriptedModel("script", ["scripted"])}
+
+
+def parsed(table: dict[str, Any]) -> ModelConfig:
+    return TypeAdapter[ModelConfig](ModelConfig).validate_python(table)
+
+
+def ask(config: ModelConfig, role: str = "writer") -> tuple[str, str]:
+    async def once() -> tuple[str, str]:
+        async with open_model(config, SCRIPTS, role) as model:
+            return model.name, (await model.complete(HELLO)).text
+
+    return asyncio.run(once())
+
+
+def test_a_table_is_told_by_its_backend() -> None:
+    assert parsed({"backend": "scripted"}) == ScriptedConfig()
+    assert parsed({"backend": "local"}) == LocalConfig()
+    table = {"backend": "endpoint", "base_url": "http://localhost:1/v1", "model": "m"}
+    assert parsed(table) == EndpointConfig(base_url="http://localhost:1/v1", model="m")
+
+
+@pytest.mark.parametrize("table", [{"backend": "magic"}, {}, {"backend": "scripted", "model": "m"}])
+def test_a_table_of_no_backend_is_refused(table: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError):
+        parsed(table)
+
+
+def test_a_script_plays_its_role() -> None:
+    assert ask(ScriptedConfig()) == ("script", "scripted")
+
+
+def test_a_role_without_a_script_says_what_can_play_it() -> None:
+    with pytest.raises(InputError, match=r"No script plays the judge\..*endpoint"):
+        ask(ScriptedConfig(), "judge")
+
+
+def test_a_server_answers_under_its_name() -> None:
+    with serving(completion("served")) as server:
+        name, text = ask(EndpointConfig(base_url=server.base_url, model="m"))
+    assert (name, text) == (f"m@{server.base_url}", "served")
