@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import os
-import re
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from interalign import __version__
+from interalign.cli.console import DEMO, Out, RecipeFile, chosen_recipe, err, escaped, out, say, stoppable, work_in
+from interalign.cli.personas import personas
 from interalign.errors import InputError, InteralignError
 
 if TYPE_CHECKING:
     from interalign.evaluation.summary import Summary
-    from interalign.pipeline import Work
     from interalign.recipe import Recipe
 
 __all__ = ["app", "main"]
@@ -32,15 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-_out, _err = Console(), Console(stderr=True)
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-
-Out = Annotated[Path, typer.Option("--out", help="Run folder: every stage reads and writes its files there.")]
-RecipeFile = Annotated[
-    Path | None,
-    typer.Option("--recipe", help="TOML recipe. Default: the one in the run folder, else the demo's."),
-]
-_DEMO = Path("runs/demo")
+app.add_typer(personas, name="personas")
 
 
 def main() -> None:
@@ -49,56 +38,49 @@ def main() -> None:
     try:
         app()
     except InteralignError as error:
-        line = _escaped(" ".join(str(error).splitlines()))
-        _err.print(f"[bold red]error[/bold red] {line}", soft_wrap=True, highlight=False)
+        line = escaped(" ".join(str(error).splitlines()))
+        err.print(f"[bold red]error[/bold red] {line}", soft_wrap=True, highlight=False)
         sys.exit(error.exit_code)
     except OSError as error:
         # A path that the system refuses (too long, no rights, a broken disk): its own words say it best.
-        _err.print(f"[bold red]error[/bold red] {_escaped(str(error))}", soft_wrap=True, highlight=False)
+        err.print(f"[bold red]error[/bold red] {escaped(str(error))}", soft_wrap=True, highlight=False)
         sys.exit(InteralignError.exit_code)
 
 
 @app.command()
-def demo(out: Out = _DEMO) -> None:
+def demo(folder: Out = DEMO) -> None:
     """The whole way in small, offline: personas, trees, SFT, DPO, benchmark, report."""
     from interalign.recipe import demo_recipe
 
-    _whole_way(demo_recipe(), out)
+    _whole_way(demo_recipe(), folder)
 
 
 @app.command()
 def run(
     recipe: Annotated[Path, typer.Argument(help="TOML recipe, for example recipes/demo.toml.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Run folder. Default: runs/ and the recipe's name.")] = None,
+    folder: Annotated[
+        Path | None, typer.Option("--out", help="Run folder. Default: runs/ and the recipe's name.")
+    ] = None,
 ) -> None:
     """The whole way by a recipe; the same command goes on after an interruption."""
     from interalign.recipe import load_recipe
 
     loaded = load_recipe(recipe)
-    _whole_way(loaded, out or Path("runs") / loaded.name)
+    _whole_way(loaded, folder or Path("runs") / loaded.name)
 
 
 @app.command()
-def personas(out: Out = _DEMO, recipe: RecipeFile = None) -> None:
-    """Compose the personas of the rule-based world: personas.jsonl and heldout.jsonl."""
-    from interalign.pipeline import make_personas
-
-    with _work(recipe, out) as work:
-        make_personas(work)
-
-
-@app.command()
-def simulate(out: Out = _DEMO, recipe: RecipeFile = None) -> None:
+def simulate(folder: Out = DEMO, recipe: RecipeFile = None) -> None:
     """Grow conversation trees with the training personas: trees.jsonl and preferences/."""
     from interalign.pipeline import simulate as grow
 
-    with _work(recipe, out) as work:
+    with work_in(folder, chosen_recipe(recipe, folder)) as work:
         grow(work)
 
 
 @app.command()
 def train(
-    out: Out = _DEMO,
+    folder: Out = DEMO,
     recipe: RecipeFile = None,
     method: Annotated[str, typer.Option("--method", help="sft, dpo, or both: one after the other.")] = "both",
 ) -> None:
@@ -107,7 +89,7 @@ def train(
 
     if method not in {"sft", "dpo", "both"}:
         raise InputError(f"There is no method {method!r}.", mend="use sft, dpo or both.")
-    with _work(recipe, out) as work:
+    with work_in(folder, chosen_recipe(recipe, folder)) as work:
         if method in {"sft", "both"}:
             train_model(work, "sft")
         if method in {"dpo", "both"}:
@@ -116,7 +98,7 @@ def train(
 
 @app.command(name="eval")
 def evaluate(
-    out: Out = _DEMO,
+    folder: Out = DEMO,
     recipe: RecipeFile = None,
     model: Annotated[
         list[str] | None,
@@ -132,18 +114,18 @@ def evaluate(
     extra = dict(_named(argument) for argument in model or [])
     if len(extra) < len(model or []):
         raise InputError("Two --model have the same name.", mend="give each a name of its own.")
-    with _work(recipe, out) as work:
+    with work_in(folder, chosen_recipe(recipe, folder)) as work:
         trained = [name for name in ("sft", "dpo") if (work.run.models / name).exists()]
         _show(judge(work, [BASE, *trained], extra))
 
 
 @app.command()
-def report(out: Out = _DEMO, recipe: RecipeFile = None) -> None:
+def report(folder: Out = DEMO, recipe: RecipeFile = None) -> None:
     """Write report.html, one self-contained page, from an evaluated run."""
     from interalign.pipeline import make_report
 
-    with _work(recipe, out) as work:
-        _out.print(f"report: {_escaped(str(make_report(work)))}", highlight=False, soft_wrap=True)
+    with work_in(folder, chosen_recipe(recipe, folder)) as work:
+        say(f"report: {make_report(work)}")
 
 
 @app.command()
@@ -152,7 +134,7 @@ def doctor() -> None:
     from interalign.doctor import as_table, inspect_machine
 
     found = inspect_machine()
-    _out.print(as_table(found))
+    out.print(as_table(found))
     if found.with_status("missing"):
         raise typer.Exit(1)
 
@@ -160,49 +142,28 @@ def doctor() -> None:
 @app.callback(invoke_without_command=True)
 def _top(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
     if version:
-        _out.print(__version__, highlight=False)
+        out.print(__version__, highlight=False)
         raise typer.Exit
 
 
-def _whole_way(recipe: Recipe, out: Path) -> None:
+def _whole_way(recipe: Recipe, folder: Path) -> None:
     from interalign.pipeline import run_recipe
 
-    with _stoppable():
-        _show(run_recipe(recipe, out, _err))
-    _out.print(f"\nreport: {_escaped(str(out / 'report.html'))}", highlight=False, soft_wrap=True)
+    with stoppable():
+        _show(run_recipe(recipe, folder, err))
+    say(f"\nreport: {folder / 'report.html'}")
 
 
 def _show(summary: Summary) -> None:
     from interalign.evaluation.summary import table
     from interalign.report.finding import finding
 
-    _out.print()
-    _out.print(table(summary))
+    out.print()
+    out.print(table(summary))
     found = finding(summary)
-    _out.print(f"[bold]{_escaped(found.headline)}[/bold]", highlight=False)
+    out.print(f"[bold]{escaped(found.headline)}[/bold]", highlight=False)
     for sentence in found.support:
-        _out.print(_escaped(sentence), highlight=False)
-
-
-@contextmanager
-def _work(recipe: Path | None, out: Path) -> Iterator[Work]:
-    from interalign.pipeline import Work
-    from interalign.recipe import demo_recipe, load_recipe
-
-    kept = out / "recipe.toml"
-    chosen = recipe or (kept if kept.exists() else None)
-    with _stoppable(), Work.open(load_recipe(chosen) if chosen else demo_recipe(), out, _err) as work:
-        yield work
-
-
-@contextmanager
-def _stoppable() -> Iterator[None]:
-    # Here and not in `main`: typer turns an interrupt into an exit without a word.
-    try:
-        yield
-    except KeyboardInterrupt:
-        _err.print("\nStopped. Run the same command again to go on from here.")
-        raise typer.Exit(130) from None
+        out.print(escaped(sentence), highlight=False)
 
 
 def _named(argument: str) -> tuple[str, str]:
@@ -210,13 +171,6 @@ def _named(argument: str) -> tuple[str, str]:
     if not (equals and name and checkpoint):
         raise InputError(f"--model {argument!r} is not NAME=FOLDER.", mend="for example --model mine=models/mine.")
     return name, checkpoint
-
-
-def _escaped(text: str) -> str:
-    """Foreign text as it stands: neither markup, nor control characters, which a terminal would obey."""
-    from rich.markup import escape
-
-    return escape(_CONTROL.sub("", text))
 
 
 def _quiet_third_parties() -> None:

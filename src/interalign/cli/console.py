@@ -1,0 +1,69 @@
+"""What all commands share: where they print, which run folder they work in, and how they stop."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from interalign.pipeline import Work
+    from interalign.recipe import Recipe
+
+__all__ = ["DEMO", "Out", "RecipeFile", "chosen_recipe", "err", "escaped", "out", "say", "stoppable", "work_in"]
+
+out, err = Console(), Console(stderr=True)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+Out = Annotated[Path, typer.Option("--out", help="Run folder: every stage reads and writes its files there.")]
+RecipeFile = Annotated[
+    Path | None,
+    typer.Option("--recipe", help="TOML recipe. Default: the one in the run folder, else the demo's."),
+]
+DEMO = Path("runs/demo")
+
+
+def chosen_recipe(recipe: Path | None, folder: Path) -> Recipe:
+    """The recipe that was named, else the run folder's own, else the demo's; raises InputError."""
+    from interalign.recipe import demo_recipe, load_recipe
+
+    kept = folder / "recipe.toml"
+    chosen = recipe or (kept if kept.exists() else None)
+    return load_recipe(chosen) if chosen else demo_recipe()
+
+
+@contextmanager
+def work_in(folder: Path, recipe: Recipe) -> Iterator[Work]:
+    """Hold a run folder; an interruption ends with a word on how to go on."""
+    from interalign.pipeline import Work
+
+    with stoppable(), Work.open(recipe, folder, err) as work:
+        yield work
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Turn an interrupt into exit code 130 and a line."""
+    # Here and not in `main`: typer turns an interrupt into an exit without a word.
+    try:
+        yield
+    except KeyboardInterrupt:
+        err.print("\nStopped. Run the same command again to go on from here.")
+        raise typer.Exit(130) from None
+
+
+def say(text: str) -> None:
+    """Print a line as it stands, however long."""
+    out.print(escaped(text), highlight=False, soft_wrap=True)
+
+
+def escaped(text: str) -> str:
+    """Foreign text as it stands: neither markup, nor control characters, which a terminal would obey."""
+    from rich.markup import escape
+
+    return escape(_CONTROL.sub("", text))

@@ -1,0 +1,301 @@
+"""`interalign personas`: compose, grow, pair, audit, calibrate, convert."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from interalign.cli.console import DEMO, Out, RecipeFile, chosen_recipe, err, escaped, say, stoppable, work_in
+from interalign.cli.pool_tables import show_audit, show_calibration, show_pool
+from interalign.errors import InputError, LeakError
+
+if TYPE_CHECKING:
+    from interalign.llm.encoder import Encoder
+    from interalign.personas.description import Description, Kind
+    from interalign.personas.exchange import Imported
+    from interalign.recipe import Recipe
+
+__all__ = ["personas"]
+
+personas = typer.Typer(no_args_is_help=True, help="Make, grow, pair, audit and convert personas.")
+
+_POOL = Path("runs/pool")
+_PROBLEMS_SHOWN = 5
+
+Files = Annotated[
+    list[Path], typer.Argument(help="JSONL, CSV, Parquet or text files, or Hugging Face dataset folders.")
+]
+OneKind = Annotated[
+    str | None,
+    typer.Option("--kind", help="What bare texts are: profile or personality. Default: the file's name tells."),
+]
+EncoderName = Annotated[
+    str | None,
+    typer.Option("--encoder", help="A sentence-transformers model: folder or hub name. Default: the offline one."),
+]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write all of it to this file, too.")]
+
+
+@personas.command()
+def compose(folder: Out = DEMO, recipe: RecipeFile = None) -> None:
+    """Compose the personas of the rule-based world: personas.jsonl and heldout.jsonl."""
+    from interalign.pipeline import make_personas
+
+    with work_in(folder, chosen_recipe(recipe, folder)) as work:
+        make_personas(work)
+
+
+@personas.command()
+def grow(
+    folder: Out = _POOL,
+    recipe: RecipeFile = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            help="Who writes: a model on --base-url, else a checkpoint folder or hub name. Default: a script.",
+        ),
+    ] = None,
+    base_url: Annotated[
+        str | None, typer.Option("--base-url", help="An OpenAI-compatible server, as in http://localhost:8000/v1.")
+    ] = None,
+    profiles: Annotated[int | None, typer.Option("--profiles", min=1, help="Size of the pool of profiles.")] = None,
+    personalities: Annotated[
+        int | None, typer.Option("--personalities", min=1, help="Size of the pool of personalities.")
+    ] = None,
+    seed_profiles: Annotated[
+        Path | None, typer.Option("--seed-profiles", help="File to start from. Default: the package's 20.")
+    ] = None,
+    seed_personalities: Annotated[Path | None, typer.Option("--seed-personalities", help="The same.")] = None,
+    encoder: EncoderName = None,
+) -> None:
+    """Grow a pool with a language model, filter it by meaning, split and pair it; the same command goes on."""
+    chosen = _with(
+        chosen_recipe(recipe, folder),
+        {
+            "generator": _generator(model, base_url),
+            "encoder": encoder,
+            "profiles": _given(target=profiles, seeds=_text(seed_profiles)),
+            "personalities": _given(target=personalities, seeds=_text(seed_personalities)),
+        },
+    )
+    _grow(folder, chosen)
+
+
+@personas.command()
+def pair(
+    profiles: Annotated[Path, typer.Argument(help="A file of profiles.")],
+    personalities: Annotated[Path, typer.Argument(help="A file of personalities.")],
+    folder: Out = _POOL,
+    recipe: RecipeFile = None,
+    number: Annotated[
+        int | None, typer.Option("--personas", min=1, help="Training personas, exactly. Default: ten a profile.")
+    ] = None,
+    heldout_profiles: Annotated[int | None, typer.Option("--heldout-profiles", min=0)] = None,
+    heldout_personalities: Annotated[int | None, typer.Option("--heldout-personalities", min=0)] = None,
+    encoder: EncoderName = None,
+) -> None:
+    """Make personas from profiles and personalities that are there already: split with the gate, and paired."""
+    sizes = {kind: len(_descriptions([path], kind)) for kind, path in _by_kind(profiles, personalities).items()}
+    split = _given(personas=number, heldout_profiles=heldout_profiles, heldout_personalities=heldout_personalities)
+    chosen = _with(
+        chosen_recipe(recipe, folder),
+        {
+            "encoder": encoder,
+            # A pool that starts at its target asks no model for anything.
+            "profiles": {"target": sizes["profile"], "seeds": str(profiles)},
+            "personalities": {"target": sizes["personality"], "seeds": str(personalities)},
+            "split": split,
+        },
+    )
+    _grow(folder, chosen)
+
+
+@personas.command()
+def audit(
+    files: Files,
+    against: Annotated[
+        list[Path] | None, typer.Option("--against", help="Files that the others must not leak into; several times.")
+    ] = None,
+    kind: OneKind = None,
+    encoder: EncoderName = None,
+    gate_profiles: Annotated[float | None, typer.Option("--gate-profiles", min=0, max=1)] = None,
+    gate_personalities: Annotated[float | None, typer.Option("--gate-personalities", min=0, max=1)] = None,
+    json: JsonFile = None,
+) -> None:
+    """Find duplicates within files, or, with --against, what leaks from training files into test files (exit 6)."""
+    from interalign.llm.offline import OFFLINE_ENCODER
+    from interalign.personas.calibrate import calibrated
+    from interalign.personas.split import audit as compare
+    from interalign.run import write_json
+
+    ours = _descriptions(files, _kind(kind))
+    theirs = _descriptions(against, _kind(kind)) if against else None
+    name = encoder or OFFLINE_ENCODER
+    # Within a file the question is that of the filter, across files that of the gate.
+    border = 1 if theirs is not None else 0
+    gates: dict[Kind, float] = {
+        "profile": gate_profiles or calibrated(name, "profile")[border],
+        "personality": gate_personalities or calibrated(name, "personality")[border],
+    }
+    with _encoding(name) as encoding:
+        found = compare(ours, theirs, encoding, gates)
+    if json is not None:
+        write_json(json, found)
+    show_audit(found)
+    if theirs is not None and found.leaks:
+        raise LeakError(
+            f"{found.leaks:,} descriptions are too near to the files they must not leak into.",
+            mend="leave them out of training, or raise the gate if they are other people.",
+        )
+
+
+@personas.command()
+def calibrate(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Descriptions of different people. Default: the rule-based world's.")
+    ] = None,
+    kind: OneKind = None,
+    encoder: EncoderName = None,
+    json: JsonFile = None,
+) -> None:
+    """Propose thresholds for a sentence encoder, from near-duplicates that are made on purpose."""
+    from interalign.llm.offline import OFFLINE_ENCODER
+    from interalign.personas.calibrate import calibrate as propose
+    from interalign.personas.calibrate import different_people
+    from interalign.personas.split import SplitConfig
+    from interalign.run import write_json
+
+    sizes = SplitConfig()
+    given = _descriptions(files, _kind(kind)) if files else []
+    with _encoding(encoder or OFFLINE_ENCODER) as encoding:
+        found = [
+            propose(
+                one,
+                [other.text for other in given if other.kind == one] or different_people(one),
+                encoding,
+                heldout=number,
+            )
+            for one, number in (("profile", sizes.heldout_profiles), ("personality", sizes.heldout_personalities))
+        ]
+    if json is not None:
+        write_json(json, found)
+    for calibration in found:
+        show_calibration(calibration)
+
+
+@personas.command()
+def convert(
+    files: Files,
+    target: Annotated[
+        Path, typer.Option("--out", help="A .jsonl or .parquet file; or a folder, for a dataset with a card.")
+    ],
+    kind: OneKind = None,
+) -> None:
+    """Read persona files of any known form and write them as JSONL, Parquet or a Hugging Face dataset."""
+    from interalign.personas.exchange import write_dataset, write_descriptions_parquet
+    from interalign.run import write_jsonl
+
+    read = [_imported(path, _kind(kind)) for path in files]
+    people = [one for imported in read for one in imported.personas]
+    descriptions = [one for imported in read for one in imported.descriptions]
+    if people and descriptions:
+        raise InputError("The files hold both personas and bare descriptions.", mend="convert them one by one.")
+    if target.suffix == ".jsonl":
+        write_jsonl(target, people or descriptions)
+    elif target.suffix == ".parquet" and descriptions:
+        write_descriptions_parquet(target, descriptions)
+    elif people and not target.suffix:
+        write_dataset(target, people, {"Converted from": ", ".join(path.name for path in files)})
+    else:
+        raise InputError(
+            f"{len(people)} personas and {len(descriptions)} descriptions cannot be written as {target.name}.",
+            mend="name a .jsonl file, a .parquet file for descriptions, or a folder for personas.",
+        )
+    say(f"{len(people) or len(descriptions):,} {'personas' if people else 'descriptions'}: {target}")
+
+
+def _grow(folder: Path, recipe: Recipe) -> None:
+    from interalign.pipeline import grow_personas
+
+    with work_in(folder, recipe) as work:
+        summary = grow_personas(work)
+    show_pool(summary)
+    say(f"\nreport: {folder / 'pool.html'}")
+
+
+def _with(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
+    """The recipe with what the command line says of the pool; None and empty tables say nothing."""
+    from interalign.recipe import changed
+
+    return changed(recipe, {"pool": {key: value for key, value in changes.items() if value}})
+
+
+def _generator(model: str | None, base_url: str | None) -> dict[str, Any] | None:
+    if base_url is not None:
+        if model is None:
+            raise InputError("--base-url names a server and no model.", mend="add --model NAME.")
+        return {"backend": "endpoint", "base_url": base_url, "model": model}
+    return None if model is None else {"backend": "local", "checkpoint": model}
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _by_kind(profiles: Path, personalities: Path) -> dict[Kind, Path]:
+    return {"profile": profiles, "personality": personalities}
+
+
+def _kind(name: str | None) -> Kind | None:
+    from interalign.personas.description import KINDS
+
+    for kind in KINDS:
+        if name == kind:
+            return kind
+    if name is None:
+        return None
+    raise InputError(f"There is no kind {name!r}.", mend="use profile or personality.")
+
+
+def _descriptions(paths: Sequence[Path], kind: Kind | None) -> list[Description]:
+    from interalign.personas.split import halves
+
+    found: list[Description] = []
+    for path in paths:
+        imported = _imported(path, kind)
+        found += [*imported.descriptions, *halves(imported.personas)]
+    return found
+
+
+def _imported(path: Path, kind: Kind | None) -> Imported:
+    from interalign.personas.exchange import read_pool
+
+    imported = read_pool(path, kind)
+    for note in imported.notes:
+        err.print(f"[dim]{escaped(f'{path}: {note}')}[/dim]", highlight=False, soft_wrap=True)
+    for problem in imported.problems[:_PROBLEMS_SHOWN]:
+        what = "look at" if problem.kept else "left out"
+        err.print(
+            f"[yellow]{what}[/yellow] {escaped(f'{problem.place}: {problem.what}')}", highlight=False, soft_wrap=True
+        )
+    more = len(imported.problems) - _PROBLEMS_SHOWN
+    if more > 0:
+        err.print(f"[yellow]and {more:,} more[/yellow] in {escaped(str(path))}", highlight=False, soft_wrap=True)
+    return imported
+
+
+@contextmanager
+def _encoding(name: str) -> Iterator[Encoder]:
+    from interalign.llm.encoder import kept_encoder
+
+    with stoppable(), kept_encoder(name) as encoder:
+        yield encoder

@@ -1,0 +1,129 @@
+"""Which candidates enter the pool: greedy, in order, each compared with everything that entered before it.
+
+A candidate enters when it is neither the same text as a member (up to case, punctuation and spacing), nor the same up
+to pronouns and gendered words, nor as near in meaning as the threshold. A member is encoded once, when it enters; the
+release of the paper encodes the pool anew for every candidate.
+
+A threshold belongs to its encoder and to the kind of text: see `personas/calibrate.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field
+
+from interalign.llm.encoder import Encoder
+from interalign.messages import Value
+from interalign.personas.description import Description, Kind, normalised
+from interalign.personas.gender import ungendered
+from interalign.personas.neighbours import ExactIndex, VectorIndex
+
+__all__ = ["Duplicate", "Screening", "SemanticFilter", "Threshold"]
+
+Duplicate: TypeAlias = Literal["same text", "differs in gender only", "too similar"]
+Threshold: TypeAlias = Annotated[float, Field(gt=0, le=1)]
+
+
+class Screening(Value):
+    """What the filter says of one candidate. `nearest` is a member's id and `score` their cosine, where known."""
+
+    duplicate: Duplicate | None
+    entered: bool
+    nearest: str | None = None
+    score: float | None = None
+
+
+class SemanticFilter:
+    """A pool of descriptions of one kind that refuses what it holds already.
+
+    Args:
+        kind: Of all members.
+        encoder: Its vectors are compared.
+        threshold: A candidate enters when its largest cosine to a member is below this.
+        index: An empty index for the members' vectors; exact search where none is given.
+    """
+
+    def __init__(self, kind: Kind, encoder: Encoder, threshold: float, index: VectorIndex | None = None) -> None:
+        self._kind = kind
+        self._encoder = encoder
+        self._threshold = threshold
+        self._index = ExactIndex(encoder.dimension) if index is None else index
+        self._members: list[Description] = []
+        self._by_key: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    @property
+    def members(self) -> tuple[Description, ...]:
+        """The pool, in the order of entry."""
+        return tuple(self._members)
+
+    def keep(self, descriptions: Sequence[Description]) -> list[Screening]:
+        """Take in what somebody chose by hand, such as seeds, however near; only repeated texts stay out.
+
+        Returns:
+            For each description its nearest among the members before it, and `duplicate` where the threshold would
+            have kept it out.
+        """
+        return self._screen(descriptions, tolerated="too similar")
+
+    def screen(self, descriptions: Sequence[Description], *, room: int | None = None) -> list[Screening]:
+        """Take in each description that is new, in order, as long as there is room.
+
+        One batch is encoded at once, and its members see each other. What found no room has no `duplicate` and did
+        not enter.
+        """
+        return self._screen(descriptions, room=room)
+
+    def compare(self, descriptions: Sequence[Description]) -> list[Screening]:
+        """Judge each description against the members only; none enters."""
+        return self._screen(descriptions, room=0)
+
+    def _screen(
+        self, descriptions: Sequence[Description], *, room: int | None = None, tolerated: Duplicate | None = None
+    ) -> list[Screening]:
+        if not descriptions:
+            return []
+        vectors = self._encoder.encode([description.text for description in descriptions])
+        found = self._index.nearest(vectors)
+        screenings: list[Screening] = []
+        entered: list[int] = []
+        before = len(self._members)
+        for row, description in enumerate(descriptions):
+            nearest, score = int(found.rows[row]), float(found.scores[row])
+            if entered:
+                among = vectors[entered] @ vectors[row]
+                best = int(among.argmax())
+                if among[best] > score:
+                    nearest, score = before + best, float(among[best])
+            duplicate, member, cosine = self._judge(description.text, nearest, score)
+            enters = duplicate in (None, tolerated) and (room is None or len(entered) < room)
+            screenings.append(Screening(duplicate=duplicate, entered=enters, nearest=member, score=cosine))
+            if enters:
+                self._enter(description)
+                entered.append(row)
+        self._index.add(vectors[entered])
+        return screenings
+
+    def _judge(self, text: str, nearest: int, score: float) -> tuple[Duplicate | None, str | None, float | None]:
+        # Rounding of unit vectors may give a little more than 1.
+        cosine = None if nearest < 0 else round(min(score, 1.0), 6)
+        for key, duplicate in _keys(text):
+            member = self._by_key.get(key)
+            if member is not None:
+                return duplicate, self._members[member].id, cosine if member == nearest else None
+        too_near = cosine is not None and cosine >= self._threshold
+        return "too similar" if too_near else None, None if nearest < 0 else self._members[nearest].id, cosine
+
+    def _enter(self, description: Description) -> None:
+        for key, _ in _keys(description.text):
+            self._by_key.setdefault(key, len(self._members))
+        self._members.append(description)
+
+
+def _keys(text: str) -> tuple[tuple[str, Duplicate], ...]:
+    # Both keys live in one dictionary, so each says which it is.
+    return (f"text {normalised(text)}", "same text"), (f"person {ungendered(text)}", "differs in gender only")

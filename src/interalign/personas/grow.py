@@ -1,0 +1,417 @@
+"""Growing one pool: a language model writes new descriptions, the filter decides, until a stop rule says enough.
+
+What always holds:
+
+* the pool depends on the seed and the answers only. Calls run side by side, but each is filtered in its turn, and call
+  `i` sees the pool as it was after call `i - in_flight`;
+* every candidate and every call is a row: what became of it and why. An answer that cannot be read is a counted call;
+* growing again with the same journal pays for nothing twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from random import Random
+from typing import Annotated, Literal, TypeAlias
+
+from pydantic import Field
+
+from interalign.errors import InputError, ModelError
+from interalign.llm.encoder import Encoder
+from interalign.llm.model import Answer, ChatModel, Request, Sampling
+from interalign.messages import Value
+from interalign.personas.coverage import Outline, draw_outlines, shown
+from interalign.personas.description import Description, Kind
+from interalign.personas.filter import Duplicate, Screening, SemanticFilter, Threshold
+from interalign.personas.generate import PLURALS, Draft, Unreadable, ask, ask_again, instructions, read_answer
+from interalign.personas.neighbours import VectorIndex
+from interalign.personas.wellformed import LANGUAGES, Fault, FormConfig, fault
+from interalign.run import derive_seed
+
+__all__ = ["CallRow", "CandidateRow", "GrowConfig", "Grown", "Rejection", "Stop", "StopConfig", "grow_pool"]
+
+Rejection: TypeAlias = Fault | Duplicate | Literal["not asked for", "target reached"]
+Stop: TypeAlias = Literal["target", "saturated", "budget", "unreadable"]
+
+_FAILURES = 3
+"""At least so many calls in a row must fail before the server counts as dead."""
+
+
+class StopConfig(Value):
+    """When a pool is large enough. What comes first ends the growth, and the report says which it was."""
+
+    target: Annotated[int, Field(ge=1)]
+    """Descriptions in the pool, seeds among them."""
+    min_acceptance: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """The pool is saturated when less than this share of the last candidates was new."""
+    window: Annotated[int, Field(ge=1)] = 10
+    """Over how many calls that share is taken."""
+    max_calls: Annotated[int, Field(ge=1)] = 1000
+    """The budget in calls; a repair belongs to its call."""
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    """The budget in tokens, read and written. Calls in flight are finished, so a little more may be spent."""
+
+
+class GrowConfig(Value):
+    """How candidates are asked for. The defaults are the paper's, save for the coverage plan."""
+
+    examples: Annotated[int, Field(ge=0)] = 5
+    """Pool members that a call shows."""
+    candidates: Annotated[int, Field(ge=1, le=100)] = 20
+    """New descriptions that a call asks for."""
+    coverage: bool = True
+    """Ask for what the pool lacks, one outline a candidate; off leaves the model free, as in the paper."""
+    in_flight: Annotated[int, Field(ge=1)] = 8
+    """Calls that run side by side. Part of the outcome: a call sees the pool of this many calls before it."""
+    sampling: Sampling = Sampling(max_tokens=8192, temperature=0.8)
+    """Of the generator."""
+    form: FormConfig = FormConfig()
+    """What a candidate must look like."""
+
+
+class CandidateRow(Value):
+    """One candidate and what became of it."""
+
+    kind: Kind
+    call: int | None
+    """None for a seed."""
+    position: int
+    id: str
+    text: str
+    verdict: Literal["seed", "accepted", "rejected"]
+    reason: Rejection | None = None
+    """Why it was rejected; for a seed that stays, how it offends the threshold."""
+    nearest: str | None = None
+    score: float | None = None
+    asked: Outline = Field(default_factory=dict)
+    shows: Outline = Field(default_factory=dict)
+
+
+class CallRow(Value):
+    """One call and what it brought."""
+
+    kind: Kind
+    call: int
+    outcome: Literal["read", "read after repair", "unreadable", "failed"]
+    problem: str | None = None
+    items: int = 0
+    missing: int = 0
+    accepted: int = 0
+    size: int = 0
+    """The pool after it."""
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class Grown(Value):
+    """A pool, how it came to be, and why it ended."""
+
+    kind: Kind
+    pool: tuple[Description, ...]
+    candidates: tuple[CandidateRow, ...]
+    calls: tuple[CallRow, ...]
+    stop: Stop
+    threshold: Threshold
+    encoder: str
+
+
+async def grow_pool(
+    seeds: Sequence[Description],
+    model: ChatModel,
+    encoder: Encoder,
+    config: GrowConfig,
+    stop: StopConfig,
+    *,
+    threshold: float,
+    seed: int,
+    index: VectorIndex | None = None,
+    on_call: Callable[[int, int], None] | None = None,
+) -> Grown:
+    """Grow a pool of the seeds' kind.
+
+    Args:
+        seeds: At least one, all of one kind. They stay, however near to each other; repeated texts are dropped.
+        model: The generator.
+        encoder: What the filter compares with.
+        config: How candidates are asked for.
+        stop: When to end.
+        threshold: A candidate enters when its largest cosine to the pool is below it.
+        seed: Examples, outlines and answers derive from it.
+        index: An empty index, where exact search is not wanted.
+        on_call: Told the size of the pool and the number of calls after each call.
+
+    Raises:
+        InputError: there are no seeds, or they are of two kinds.
+        ModelError: the model failed several calls in a row. Answers that came are in the journal, if there is one.
+    """
+    kinds = {one.kind for one in seeds}
+    if len(kinds) != 1:
+        what = "There are no seeds to grow a pool from" if not kinds else "The seeds are of two kinds"
+        raise InputError(
+            f"{what}.", mend="give a file with descriptions of one kind, or leave it out for the seeds in the package."
+        )
+    filter_ = SemanticFilter(kinds.pop(), encoder, threshold, index)
+    growth = _Growth(seeds[0].kind, filter_, config, stop, seed)
+    await asyncio.to_thread(growth.plant, seeds)
+    reason = await _run(growth, model, on_call)
+    return Grown(
+        kind=growth.kind,
+        pool=growth.filter.members,
+        candidates=tuple(growth.candidates),
+        calls=tuple(growth.calls),
+        stop=reason,
+        threshold=threshold,
+        encoder=encoder.name,
+    )
+
+
+async def _run(growth: _Growth, model: ChatModel, on_call: Callable[[int, int], None] | None) -> Stop:
+    flying: deque[tuple[_Call, asyncio.Task[_Heard]]] = deque()
+    try:
+        while True:
+            while growth.wants_a_call(len(flying)):
+                call = growth.next_call()
+                flying.append((call, asyncio.create_task(_hear(growth.kind, call, model))))
+            if not flying:
+                return growth.reason
+            call, task = flying.popleft()
+            await asyncio.to_thread(growth.take, call, await task)
+            if on_call is not None:
+                on_call(len(growth.filter), len(growth.calls))
+    finally:
+        for _, task in flying:
+            task.cancel()
+        await asyncio.gather(*(task for _, task in flying), return_exceptions=True)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What was asked."""
+
+    number: int
+    request: Request
+    outlines: tuple[Outline, ...]
+    count: int
+
+
+@dataclass(frozen=True)
+class _Heard:
+    """What came back; `drafts` is None when it could not be read."""
+
+    drafts: list[Draft] | None
+    answers: tuple[Answer, ...]
+    problem: str | None = None
+    failed: bool = False
+
+
+async def _hear(kind: Kind, call: _Call, model: ChatModel) -> _Heard:
+    answers: list[Answer] = []
+    problem: str | None = None
+    request = call.request
+    for _ in range(2):
+        try:
+            answer = await model.complete(request)
+        except ModelError as error:
+            return _Heard(None, tuple(answers), problem or str(error), failed=not answers)
+        answers.append(answer)
+        try:
+            return _Heard(read_answer(kind, answer.text, call.count), tuple(answers), problem)
+        except Unreadable as error:
+            problem = str(error)
+        if answer.finish == "length":
+            # Asked again it would be cut again.
+            return _Heard(None, tuple(answers), f"{problem}; it was cut off at {request.sampling.max_tokens} tokens")
+        request = ask_again(kind, call.request, answer.text, problem)
+    return _Heard(None, tuple(answers), problem)
+
+
+@dataclass
+class _Growth:
+    """The state of a growth between two calls."""
+
+    kind: Kind
+    filter: SemanticFilter
+    config: GrowConfig
+    stop: StopConfig
+    seed: int
+    candidates: list[CandidateRow] = field(default_factory=list)
+    calls: list[CallRow] = field(default_factory=list)
+    started: int = 0
+    ended: Stop | None = None
+    shown: dict[str, Counter[str]] = field(default_factory=dict)
+    """Levels that the pool shows."""
+    pending: dict[str, Counter[str]] = field(default_factory=dict)
+    """Levels that calls in flight ask for."""
+
+    def plant(self, seeds: Sequence[Description]) -> None:
+        for position, (description, screening) in enumerate(zip(seeds, self.filter.keep(seeds), strict=True)):
+            shows = shown(self.kind, description.text)
+            if screening.entered:
+                _count(self.shown, shows, 1)
+            self.candidates.append(
+                CandidateRow(
+                    kind=self.kind,
+                    call=None,
+                    position=position,
+                    id=description.id,
+                    text=description.text,
+                    verdict="seed" if screening.entered else "rejected",
+                    reason=screening.duplicate,
+                    nearest=screening.nearest,
+                    score=screening.score,
+                    shows=shows,
+                )
+            )
+        if len(self.filter) >= self.stop.target:
+            self.ended = "target"
+
+    @property
+    def reason(self) -> Stop:
+        """Why it ended; to be asked when nothing is in flight and no further call is wanted."""
+        return self.ended or "budget"
+
+    def wants_a_call(self, flying: int) -> bool:
+        if self.ended or self.started >= self.stop.max_calls or flying >= self.config.in_flight:
+            return False
+        # What is in flight may suffice; a call that was not needed is money lost.
+        expected = len(self.filter) + flying * self.config.candidates * self._acceptance(default=1.0)
+        return flying == 0 or expected < self.stop.target
+
+    def _acceptance(self, *, default: float) -> float:
+        last = self.calls[-self.stop.window :]
+        items = sum(row.items for row in last)
+        return sum(row.accepted for row in last) / items if items else default
+
+    def next_call(self) -> _Call:
+        number, count = self.started, self.config.candidates
+        self.started += 1
+        random = Random(derive_seed(self.seed, "examples", self.kind, number))
+        members = self.filter.members
+        examples = random.sample(members, min(self.config.examples, len(members)))
+        outlines: tuple[Outline, ...] = ()
+        if self.config.coverage:
+            so_far = {name: dict(levels) for name, levels in self.shown.items()}
+            for name, levels in self.pending.items():
+                so_far[name] = dict(Counter(so_far.get(name, {})) + levels)
+            outlines = draw_outlines(self.kind, count, so_far, derive_seed(self.seed, "outlines", self.kind, number))
+            for outline in outlines:
+                _count(self.pending, outline, 1)
+        request = ask(
+            self.kind,
+            [one.text for one in examples],
+            outlines,
+            count,
+            language=LANGUAGES[self.config.form.language],
+            sampling=self.config.sampling,
+            seed=derive_seed(self.seed, "generate", self.kind, number),
+        )
+        return _Call(number, request, outlines, count)
+
+    def take(self, call: _Call, heard: _Heard) -> None:
+        """Filter what a call brought, write the rows, and see whether to go on."""
+        for outline in call.outlines:
+            _count(self.pending, outline, -1)
+        drafts = heard.drafts or []
+        accepted = self._filter(call, drafts)
+        outcome: Literal["read", "read after repair", "unreadable", "failed"] = (
+            "failed" if heard.failed else "unreadable"
+        )
+        if heard.drafts is not None:
+            outcome = "read" if len(heard.answers) == 1 else "read after repair"
+        self.calls.append(
+            CallRow(
+                kind=self.kind,
+                call=call.number,
+                outcome=outcome,
+                problem=heard.problem,
+                items=len(drafts),
+                missing=max(0, call.count - len(drafts)) if heard.drafts is not None else 0,
+                accepted=accepted,
+                size=len(self.filter),
+                prompt_tokens=sum(answer.usage.prompt_tokens for answer in heard.answers),
+                completion_tokens=sum(answer.usage.completion_tokens for answer in heard.answers),
+            )
+        )
+        self._refuse_a_dead_server()
+        self.ended = self.ended or self._enough()
+
+    def _filter(self, call: _Call, drafts: Sequence[Draft]) -> int:
+        """Write a row for each draft; returns how many entered the pool."""
+        told = instructions(self.kind, LANGUAGES[self.config.form.language])
+        faults: list[Rejection | None] = [
+            "not asked for" if position >= call.count else fault(draft.text, self.config.form, told)
+            for position, draft in enumerate(drafts)
+        ]
+        described = [
+            # A text without a word would be no description, and is a fault already.
+            Description(kind=self.kind, text=draft.text or " ", origin="generated")
+            for draft in drafts
+        ]
+        sound = [one for one, found in zip(described, faults, strict=True) if found is None]
+        screened = iter(self.filter.screen(sound, room=self.stop.target - len(self.filter)))
+        accepted = 0
+        for position, (description, found) in enumerate(zip(described, faults, strict=True)):
+            screening = next(screened) if found is None else None
+            entered = screening is not None and screening.entered
+            row = self._row(call, position, drafts[position], description, screening, found)
+            self.candidates.append(row)
+            if entered:
+                accepted += 1
+                _count(self.shown, row.shows, 1)
+        return accepted
+
+    def _row(
+        self,
+        call: _Call,
+        position: int,
+        draft: Draft,
+        description: Description,
+        screening: Screening | None,
+        found: Rejection | None,
+    ) -> CandidateRow:
+        entered = screening is not None and screening.entered
+        reason = found or (screening.duplicate if screening else None)
+        known = draft.number is not None and draft.number <= len(call.outlines)
+        return CandidateRow(
+            kind=self.kind,
+            call=call.number,
+            position=position,
+            id=description.id,
+            text=draft.text,
+            verdict="accepted" if entered else "rejected",
+            reason=None if entered else reason or "target reached",
+            nearest=screening.nearest if screening else None,
+            score=screening.score if screening else None,
+            asked=call.outlines[draft.number - 1] if known and draft.number else {},
+            shows=shown(self.kind, draft.text),
+        )
+
+    def _refuse_a_dead_server(self) -> None:
+        last = self.calls[-max(_FAILURES, self.config.in_flight) :]
+        if len(last) >= max(_FAILURES, self.config.in_flight) and all(row.outcome == "failed" for row in last):
+            raise ModelError(
+                f"The last {len(last)} calls for {PLURALS[self.kind]} failed; the pool has {len(self.filter)}. "
+                f"The model said: {last[-1].problem}",
+                mend="run the same command again when the server answers: what it said so far is kept.",
+            )
+
+    def _enough(self) -> Stop | None:
+        if len(self.filter) >= self.stop.target:
+            return "target"
+        spent = sum(row.prompt_tokens + row.completion_tokens for row in self.calls)
+        if self.stop.max_tokens is not None and spent >= self.stop.max_tokens:
+            return "budget"
+        last = self.calls[-self.stop.window :]
+        if len(last) < self.stop.window:
+            return None
+        if not any(row.items for row in last):
+            return "unreadable"
+        return "saturated" if self._acceptance(default=0.0) < self.stop.min_acceptance else None
+
+
+def _count(levels: dict[str, Counter[str]], outline: Mapping[str, str], by: int) -> None:
+    for name, level in outline.items():
+        levels.setdefault(name, Counter())[level] += by

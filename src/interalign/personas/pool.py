@@ -1,0 +1,273 @@
+"""The persona pool as a whole: both kinds grown, split with the gate, paired; and what is to be told of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from interalign.errors import InputError
+from interalign.llm.backends import ModelConfig, ScriptedConfig
+from interalign.llm.encoder import Encoder
+from interalign.llm.offline import OFFLINE_ENCODER
+from interalign.messages import Value
+from interalign.personas.calibrate import calibrated
+from interalign.personas.coverage import Coverage, measure_coverage
+from interalign.personas.description import Description, Kind
+from interalign.personas.exchange import read_pool
+from interalign.personas.filter import Threshold
+from interalign.personas.generate import PLURALS
+from interalign.personas.grow import GrowConfig, Grown, Stop, StopConfig
+from interalign.personas.pairing import Pairing, pair
+from interalign.personas.persona import Persona
+from interalign.personas.projection import PoolMap
+from interalign.personas.seeds import seeds
+from interalign.personas.split import NearPair, Parted, SplitConfig, halves, hold_out
+
+__all__ = [
+    "KindConfig",
+    "KindSummary",
+    "PoolConfig",
+    "PoolMaps",
+    "PoolSummary",
+    "Population",
+    "first_members",
+    "gate",
+    "populate",
+    "sides",
+    "summarise_pool",
+    "threshold",
+]
+
+_TRAIN_EACH = 10
+_HELDOUT_EACH = 5
+"""Personalities that each profile is paired with, where the recipe does not say (as in the paper's release)."""
+
+
+class KindConfig(StopConfig):
+    """One of the two pools: where it starts and where it ends."""
+
+    seeds: str | None = None
+    """A file or folder with descriptions to start from (see `personas/exchange.py`); left out, the package's own."""
+    threshold: Threshold | None = None
+    """A candidate enters when its largest cosine to the pool is below it; left out, what the encoder is calibrated to."""
+
+
+class PoolConfig(Value):
+    """How a pool of personas is grown, split and paired. The default sizes are the paper's."""
+
+    generator: ModelConfig = ScriptedConfig()
+    """The model that writes; the scripted one composes from the package's vocabularies."""
+    encoder: Annotated[str, Field(min_length=1)] = OFFLINE_ENCODER
+    """A sentence-transformers model: folder, hub name, or the offline encoder's name."""
+    index: Literal["exact", "approximate"] = "exact"
+    """How the nearest member is searched; approximate is for pools of hundreds of thousands."""
+    grow: GrowConfig = GrowConfig()
+    profiles: KindConfig = KindConfig(target=351)
+    """331 to train on, as in the paper, and 20 held out."""
+    personalities: KindConfig = KindConfig(target=79)
+    """71 and 8."""
+    split: SplitConfig = SplitConfig()
+    projection: Literal["pca", "umap"] = "pca"
+    """How the map is drawn."""
+
+    @model_validator(mode="after")
+    def _check(self) -> PoolConfig:
+        for held, kind in (
+            (self.split.heldout_profiles, self.profiles),
+            (self.split.heldout_personalities, self.personalities),
+        ):
+            if held >= kind.target:
+                raise ValueError(f"{held} cannot be held out of a pool of {kind.target}")
+        return self
+
+
+def threshold(config: PoolConfig, kind: Kind) -> float:
+    """The recipe's threshold for a kind, or the calibrated one; raises InputError where neither is known."""
+    given = config.profiles.threshold if kind == "profile" else config.personalities.threshold
+    return calibrated(config.encoder, kind)[0] if given is None else given
+
+
+def gate(config: PoolConfig, kind: Kind) -> float:
+    """The same for the gate between train and heldout."""
+    given = config.split.gate_profiles if kind == "profile" else config.split.gate_personalities
+    return calibrated(config.encoder, kind)[1] if given is None else given
+
+
+def first_members(config: PoolConfig, kind: Kind) -> list[Description]:
+    """What a pool starts from: the recipe's file, or the seeds of the package.
+
+    Raises:
+        InputError: the file cannot be used, or holds no description of this kind.
+    """
+    path = (config.profiles if kind == "profile" else config.personalities).seeds
+    if path is None:
+        return [Description(kind=kind, text=one.text, origin="seed") for one in seeds(kind)]
+    imported = read_pool(Path(path), kind)
+    found = [one for one in (*imported.descriptions, *halves(imported.personas)) if one.kind == kind]
+    if not found:
+        raise InputError(f"{path} holds no {PLURALS[kind]}.", mend="give another file, or leave it out.")
+    return found
+
+
+class Population(Value):
+    """Personas, and the split and the pairing that they come from."""
+
+    profiles: Parted
+    personalities: Parted
+    train: Pairing
+    heldout: Pairing | None
+
+    @property
+    def personas(self) -> tuple[Persona, ...]:
+        """Training personas, then held-out ones."""
+        return (*self.train.personas, *(self.heldout.personas if self.heldout else ()))
+
+
+def populate(
+    profiles: Sequence[Description],
+    personalities: Sequence[Description],
+    encoder: Encoder,
+    config: PoolConfig,
+    seed: int,
+) -> Population:
+    """Hold out, gate and pair.
+
+    Raises:
+        InputError: a pool is too small for what is to be held out or paired.
+    """
+    split = config.split
+    ours = hold_out(profiles, split.heldout_profiles, encoder, gate(config, "profile"), seed)
+    others = hold_out(personalities, split.heldout_personalities, encoder, gate(config, "personality"), seed)
+    heldout = None
+    if ours.heldout and others.heldout:
+        wanted = split.heldout or _HELDOUT_EACH * len(ours.heldout)
+        exact = split.heldout is not None
+        heldout = pair(ours.heldout, others.heldout, wanted, seed, split="heldout", exact=exact)
+    wanted = split.personas or _TRAIN_EACH * len(ours.train)
+    train = pair(ours.train, others.train, wanted, seed, split="train", exact=split.personas is not None)
+    return Population(profiles=ours, personalities=others, train=train, heldout=heldout)
+
+
+class PoolMaps(Value):
+    """What the picture of a pool is drawn from."""
+
+    maps: dict[Kind, PoolMap]
+    sides: dict[str, str]
+    """Description id to `train`, `heldout` or `refused`."""
+
+
+def sides(population: Population) -> dict[str, str]:
+    """On which side of the split each description ended, by its id."""
+    where: dict[str, str] = {}
+    for parted in (population.profiles, population.personalities):
+        where |= {one.id: "train" for one in parted.train} | {one.id: "heldout" for one in parted.heldout}
+        where |= {Description(kind=parted.kind, text=pair.ours).id: "refused" for pair in parted.refused}
+    return where
+
+
+class KindSummary(Value):
+    """One pool in figures."""
+
+    kind: Kind
+    size: int
+    seeds: int
+    seeds_too_similar: int
+    """Seeds that the threshold would have kept out; they stay."""
+    candidates: int
+    """Asked for and read, seeds not among them."""
+    accepted: int
+    rejections: dict[str, int]
+    outcomes: dict[str, int]
+    """Calls by outcome."""
+    missing: int
+    """Descriptions that answers were short of what was asked."""
+    prompt_tokens: int
+    completion_tokens: int
+    stop: Stop
+    threshold: Threshold
+    coverage: Coverage
+    followed: dict[str, float | None]
+    """By dimension: how often an accepted description shows the level that it was asked for; None if none was asked."""
+    growth: tuple[tuple[int, int], ...]
+    """(candidates so far, size of the pool) after each call: the saturation curve."""
+    gate: Threshold
+    heldout: int
+    train: int
+    refused: tuple[NearPair, ...]
+    nearest: tuple[NearPair, ...]
+
+
+class PoolSummary(Value):
+    """What the report tells of a pool."""
+
+    generator: str
+    scripted: bool
+    encoder: str
+    kinds: tuple[KindSummary, ...]
+    train: int
+    heldout: int
+    contradictions: int
+    per_personality: tuple[int, int]
+    """Training personas that share a personality: least, most."""
+    per_profile: tuple[int, int]
+
+
+def summarise_pool(grown: Sequence[Grown], population: Population, *, generator: str, scripted: bool) -> PoolSummary:
+    """The figures of a pool and of the personas made from it."""
+    parted = (population.profiles, population.personalities)
+    return PoolSummary(
+        generator=generator,
+        scripted=scripted,
+        encoder=grown[0].encoder,
+        kinds=tuple(_summarise(one, other) for one, other in zip(grown, parted, strict=True)),
+        train=len(population.train.personas),
+        heldout=len(population.heldout.personas) if population.heldout else 0,
+        contradictions=population.train.contradictions,
+        per_personality=population.train.per_personality,
+        per_profile=population.train.per_profile,
+    )
+
+
+def _summarise(grown: Grown, parted: Parted) -> KindSummary:
+    asked_for = [row for row in grown.candidates if row.call is not None]
+    kept = [row for row in grown.candidates if row.call is None and row.verdict == "seed"]
+    growth: list[tuple[int, int]] = [(0, len(kept))]
+    for call in grown.calls:
+        growth.append((growth[-1][0] + call.items, call.size))
+    return KindSummary(
+        kind=grown.kind,
+        size=len(grown.pool),
+        seeds=len(kept),
+        seeds_too_similar=sum(row.reason == "too similar" for row in kept),
+        candidates=len(asked_for),
+        accepted=sum(row.verdict == "accepted" for row in asked_for),
+        rejections=dict(Counter(row.reason for row in asked_for if row.reason is not None).most_common()),
+        outcomes=dict(Counter(call.outcome for call in grown.calls).most_common()),
+        missing=sum(call.missing for call in grown.calls),
+        prompt_tokens=sum(call.prompt_tokens for call in grown.calls),
+        completion_tokens=sum(call.completion_tokens for call in grown.calls),
+        stop=grown.stop,
+        threshold=grown.threshold,
+        coverage=measure_coverage(grown.kind, [one.text for one in grown.pool]),
+        followed=_followed(grown),
+        growth=tuple(growth),
+        gate=parted.gate,
+        heldout=len(parted.heldout),
+        train=len(parted.train),
+        refused=parted.refused,
+        nearest=parted.nearest,
+    )
+
+
+def _followed(grown: Grown) -> dict[str, float | None]:
+    hits: Counter[str] = Counter()
+    wanted: Counter[str] = Counter()
+    for row in grown.candidates:
+        if row.verdict == "accepted":
+            wanted.update(row.asked.keys())
+            hits.update(name for name, level in row.asked.items() if row.shows.get(name) == level)
+    return {name: hits[name] / count for name, count in wanted.items()}
