@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
@@ -40,20 +39,53 @@ from interalign.evaluation.benchmark import (
     run_benchmark,
 )
 from interalign.evaluation.summary import Summary, TurnRow, summarise
+from interalign.llm.backends import LocalConfig, ScriptedConfig, open_model
+from interalign.llm.encoder import Encoder, kept_encoder
+from interalign.llm.endpoint import EndpointConfig
 from interalign.llm.journal import Journal, journalled
 from interalign.llm.model import ChatModel
 from interalign.llm.offline import resolve_model
 from interalign.personas.compose import compose_personas
+from interalign.personas.description import KINDS, Description
+from interalign.personas.exchange import write_dataset, write_descriptions_parquet
+from interalign.personas.generate import PLURALS
+from interalign.personas.grow import CandidateRow, Grown, grow_pool
+from interalign.personas.neighbours import ApproximateIndex
 from interalign.personas.persona import Persona
+from interalign.personas.pool import (
+    PoolMaps,
+    PoolSummary,
+    first_members,
+    gate,
+    populate,
+    sides,
+    summarise_pool,
+    threshold,
+)
+from interalign.personas.projection import project
+from interalign.personas.writer import persona_writer
 from interalign.recipe import Recipe, recipe_toml
 from interalign.report.page import write as write_report
+from interalign.report.pool import write as write_pool_report
 from interalign.roles.responder import ModelResponder, Responder, policy_prompt
 from interalign.roles.user import refuse_unplayable
-from interalign.run import RunFolder, read_jsonl, write_json, write_jsonl
+from interalign.run import RunFolder, read_json, read_jsonl, write_json, write_jsonl
 from interalign.training.checkpoint import installed_versions
 from interalign.training.train import Method, train
 
-__all__ = ["BASE", "WORLD", "Work", "evaluate", "make_personas", "make_report", "run_recipe", "simulate", "train_model"]
+__all__ = [
+    "BASE",
+    "WORLD",
+    "Work",
+    "evaluate",
+    "grow_personas",
+    "make_personas",
+    "make_pool_report",
+    "make_report",
+    "run_recipe",
+    "simulate",
+    "train_model",
+]
 
 BASE = "base"
 """The name of the untrained model in results; the baseline of every difference."""
@@ -62,6 +94,7 @@ WORLD = "Rule-based users and a rule-based judge, not human beings"
 """What every result of this pipeline says of its users."""
 
 _NAME = re.compile(r"\w[\w.+-]*")
+_GENERATOR = "persona generator"
 
 
 @dataclass(frozen=True)
@@ -74,6 +107,10 @@ class _Bar:
     def advance(self) -> None:
         """One unit done."""
         self.progress.advance(self.task)
+
+    def at_size(self, size: int, calls: int) -> None:
+        """How large the pool is, with the calls that took beside."""
+        self.progress.update(self.task, completed=size, note=f"{calls} calls")
 
     def at_step(self, done: int, total: int, loss: float) -> None:
         """Optimizer steps done, out of a total that the first step tells, with the loss beside."""
@@ -133,7 +170,7 @@ def run_recipe(recipe: Recipe, out: Path, console: Console | None = None) -> Sum
 
 
 def make_personas(work: Work) -> None:
-    """Stage 1: write `personas.jsonl` (training) and `heldout.jsonl`, whichever is missing."""
+    """Stage 1, rule-based: write `personas.jsonl` (training) and `heldout.jsonl`, whichever is missing."""
     missing = [
         (path, split)
         for path, split in ((work.run.heldout, "heldout"), (work.run.personas, "train"))
@@ -146,6 +183,123 @@ def make_personas(work: Work) -> None:
         write_jsonl(path, [persona for persona in personas if persona.split == split])
     work.console.print(f"{'personas':<34} {work.recipe.world.train} to train on, {work.recipe.world.heldout} held out")
     return None
+
+
+def grow_personas(work: Work) -> PoolSummary:
+    """Stage 1, with a language model: grow a pool of profiles and one of personalities, split and pair them.
+
+    Writes `pool/`, `personas.jsonl`, `heldout.jsonl` and `pool.html`; `pool/summary.json` comes last, so it says that
+    the stage is done.
+
+    Raises:
+        InputError: the run folder has personas of another making, or a pool is too small for what is held out.
+        ModelError: the generator failed again and again.
+    """
+    pool = work.run.pool
+    if (pool / "summary.json").exists():
+        work.done("persona pool")
+    else:
+        if work.run.personas.exists() and not pool.exists():
+            raise InputError(
+                f"{work.run.personas} was not made by growing a pool.", mend="choose another folder with --out."
+            )
+        with kept_encoder(work.recipe.pool.encoder) as encoder:
+            grown = asyncio.run(_grow_pool(work, encoder))
+            _write_pool(work, grown, encoder)
+    make_pool_report(work)
+    return read_json(pool / "summary.json", PoolSummary)
+
+
+async def _grow_pool(work: Work, encoder: Encoder) -> list[Grown]:
+    config = work.recipe.pool
+    # All of it before the first call: what is missing or unfit shall cost nothing.
+    starts = {kind: first_members(config, kind) for kind in KINDS}
+    borders = {kind: (threshold(config, kind), gate(config, kind)) for kind in KINDS}
+    grown = []
+    async with open_model(config.generator, {_GENERATOR: persona_writer()}, _GENERATOR) as model:
+        for kind in KINDS:
+            stop = config.profiles if kind == "profile" else config.personalities
+            with work.bar(f"growing {PLURALS[kind]}", stop.target) as bar:
+                grown.append(
+                    await grow_pool(
+                        starts[kind],
+                        journalled(model, work.journal),
+                        encoder,
+                        config.grow,
+                        stop,
+                        threshold=borders[kind][0],
+                        seed=work.recipe.seed,
+                        index=ApproximateIndex(encoder.dimension) if config.index == "approximate" else None,
+                        on_call=bar.at_size,
+                    )
+                )
+    return grown
+
+
+def _write_pool(work: Work, grown: Sequence[Grown], encoder: Encoder) -> None:
+    pool, config = work.run.pool, work.recipe.pool
+    for one in grown:
+        # Paid for and judged: on disk before anything that may still refuse, such as a split of too small a pool.
+        write_jsonl(pool / f"{PLURALS[one.kind]}.jsonl", one.pool)
+        write_descriptions_parquet(pool / f"{PLURALS[one.kind]}.parquet", one.pool)
+    write_jsonl(pool / "candidates.jsonl", (row for one in grown for row in one.candidates))
+    write_jsonl(pool / "calls.jsonl", (row for one in grown for row in one.calls))
+    population = populate(grown[0].pool, grown[1].pool, encoder, config, work.recipe.seed)
+    maps = {
+        one.kind: project(
+            [member.id for member in one.pool],
+            encoder.encode([member.text for member in one.pool]),
+            config.projection,
+            work.recipe.seed,
+        )
+        for one in grown
+    }
+    write_json(pool / "maps.json", PoolMaps(maps=maps, sides=sides(population)))
+    write_jsonl(work.run.personas, population.train.personas)
+    if population.heldout:
+        write_jsonl(work.run.heldout, population.heldout.personas)
+    generator = _name_of(config.generator)
+    summary = summarise_pool(
+        grown, population, generator=generator, scripted=isinstance(config.generator, ScriptedConfig)
+    )
+    write_dataset(pool / "dataset", population.personas, _pool_facts(work, summary))
+    write_json(pool / "summary.json", summary)
+
+
+def _name_of(config: ScriptedConfig | LocalConfig | EndpointConfig) -> str:
+    if isinstance(config, ScriptedConfig):
+        return "a script that composes from vocabularies"
+    return config.checkpoint if isinstance(config, LocalConfig) else config.model
+
+
+def _pool_facts(work: Work, summary: PoolSummary) -> dict[str, str]:
+    return {
+        "Recipe": work.recipe.name,
+        "Seed": str(work.recipe.seed),
+        "Written by": summary.generator,
+        "Sentence encoder": summary.encoder,
+        **{f"Threshold for {PLURALS[one.kind]}": f"{one.threshold:g}" for one in summary.kinds},
+        **{f"Gate for {PLURALS[one.kind]}": f"{one.gate:g}" for one in summary.kinds},
+        "interalign": installed_versions()["interalign"],
+    }
+
+
+def make_pool_report(work: Work) -> Path:
+    """Write `pool.html` from what `grow_personas` wrote; returns its path."""
+    pool = work.run.pool
+    maps = read_json(pool / "maps.json", PoolMaps)
+    summary = read_json(pool / "summary.json", PoolSummary)
+    write_pool_report(
+        work.run.pool_report,
+        summary,
+        [one for kind in KINDS for one in read_jsonl(pool / f"{PLURALS[kind]}.jsonl", Description)],
+        read_jsonl(pool / "candidates.jsonl", CandidateRow),
+        maps.maps,
+        maps.sides,
+        title=work.recipe.name,
+        facts=_pool_facts(work, summary),
+    )
+    return work.run.pool_report
 
 
 def simulate(work: Work) -> None:
@@ -307,13 +461,7 @@ def _policy(work: Work, checkpoint: str) -> Responder:
 
 def make_report(work: Work, facts: Mapping[str, str] | None = None) -> Path:
     """Stage 5: write `report.html` from what the other stages wrote; returns its path."""
-    summary_path = work.run.eval / "summary.json"
-    if not summary_path.exists():
-        raise InputError(f"{summary_path} does not exist.", mend="run interalign eval first.")
-    try:
-        summary = Summary.model_validate_json(summary_path.read_bytes())
-    except (OSError, ValidationError) as error:
-        raise InputError(f"{summary_path} cannot be read.", mend="delete it and run interalign eval again.") from error
+    summary = read_json(work.run.eval / "summary.json", Summary)
     rows = {model.name: read_jsonl(_verdicts(work, model.name), TurnRow) for model in summary.models}
     personas = [*read_jsonl(work.run.personas, Persona), *read_jsonl(work.run.heldout, Persona)]
     write_report(

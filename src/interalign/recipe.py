@@ -7,6 +7,7 @@ together.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, get_args
@@ -20,9 +21,10 @@ from interalign.errors import InputError
 from interalign.evaluation.benchmark import BenchmarkConfig
 from interalign.messages import Value
 from interalign.personas.compose import WorldConfig
+from interalign.personas.pool import PoolConfig
 from interalign.training.train import DpoConfig, SftConfig, TrainConfig
 
-__all__ = ["Recipe", "demo_recipe", "load_recipe", "recipe_toml"]
+__all__ = ["Recipe", "changed", "demo_recipe", "load_recipe", "recipe_toml"]
 
 
 class Recipe(Value):
@@ -34,6 +36,8 @@ class Recipe(Value):
     """All seeds of the run derive from this one."""
     world: WorldConfig = WorldConfig()
     """The personas of the rule-based world."""
+    pool: PoolConfig = PoolConfig()
+    """Personas that a language model writes; `interalign personas grow` makes them."""
     simulate: SimulateConfig = SimulateConfig()
     """Conversation trees."""
     preferences: PreferenceConfig = PreferenceConfig()
@@ -73,10 +77,29 @@ def load_recipe(path: Path | str) -> Recipe:
     except (ValueError, RecursionError) as error:
         # Not only TOMLDecodeError: endless digits and endless brackets raise these.
         raise InputError(f"The recipe {path} is not TOML: {error}.", mend="correct that line.") from error
+    return _checked(table, str(path))
+
+
+def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+    """The recipe with some keys changed, given as nested tables; raises InputError where a value is out of range."""
+    return _checked(_merged(recipe.model_dump(mode="json"), changes), "The command line")
+
+
+def _merged(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(table)
+    for key, value in changes.items():
+        before = merged.get(key)
+        # A table that names another backend is another kind of table, and keeps nothing of the old one.
+        replaced = not (isinstance(before, dict) and isinstance(value, Mapping)) or "backend" in value
+        merged[key] = value if replaced else _merged(before, value)
+    return merged
+
+
+def _checked(table: Mapping[str, Any], where: str) -> Recipe:
     try:
         return Recipe.model_validate(table)
     except ValidationError as error:
-        raise _in_words(path, error) from error
+        raise _in_words(where, error) from error
 
 
 def recipe_toml(recipe: Recipe) -> str:
@@ -93,7 +116,7 @@ def _without_none(table: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _in_words(path: Path, error: ValidationError) -> InputError:
+def _in_words(path: str, error: ValidationError) -> InputError:
     first = error.errors(include_url=False, include_context=False)[0]
     key = ".".join(map(str, first["loc"]))
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""

@@ -30,6 +30,7 @@ from interalign.messages import Value
 __all__ = [
     "RunFolder",
     "derive_seed",
+    "read_json",
     "read_jsonl",
     "storage_errors",
     "write_json",
@@ -133,6 +134,23 @@ def write_jsonl(path: Path, values: Iterable[Value]) -> None:
         file.writelines(value.model_dump_json() + "\n" for value in values)
 
 
+def read_json(path: Path, kind: type[V]) -> V:
+    """The one value of a JSON file.
+
+    Raises:
+        InputError: the file is missing or cannot be read, or holds no `kind`.
+    """
+    try:
+        return kind.model_validate_json(path.read_bytes())
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist.", mend="run the stage that writes this file first.") from None
+    except (OSError, ValidationError) as error:
+        why = _in_words(error) if isinstance(error, ValidationError) else error.strerror
+        raise InputError(
+            f"{path} cannot be read: {why}.", mend="delete it and run the stage that writes it again."
+        ) from error
+
+
 def read_jsonl(path: Path, kind: type[V]) -> list[V]:
     """The values of a JSONL file, in the order of its lines. Blank lines are skipped.
 
@@ -218,6 +236,11 @@ class RunFolder:
             yield folder
 
     @property
+    def pool(self) -> Path:
+        """Folder of the pool that personas were paired from: descriptions, candidates, calls, figures."""
+        return self.root / "pool"
+
+    @property
     def personas(self) -> Path:
         """Personas to train on."""
         return self.root / "personas.jsonl"
@@ -251,6 +274,11 @@ class RunFolder:
     def report(self) -> Path:
         """The report page."""
         return self.root / "report.html"
+
+    @property
+    def pool_report(self) -> Path:
+        """The page of the persona pool."""
+        return self.root / "pool.html"
 
     @property
     def journal(self) -> Path:

@@ -88,20 +88,21 @@ def calibrate(kind: Kind, texts: Sequence[str], encoder: Encoder, *, heldout: in
     Raises:
         InputError: too few texts.
     """
-    people = list({normalised(text): text for text in (*(one.text for one in seeds(kind)), *texts)}.values())
-    if len(people) < _FEWEST:
-        raise InputError(f"{len(people)} descriptions are too few to calibrate on.", mend=f"give {_FEWEST} or more.")
+    given = {normalised(text): text for text in texts}
+    if len(given) < _FEWEST:
+        raise InputError(
+            f"{len(given)} different descriptions are too few to calibrate on.", mend=f"give {_FEWEST} or more."
+        )
+    people = list(({normalised(one.text): one.text for one in seeds(kind)} | given).values())
     vectors = encoder.encode(people)
-    copies = {
-        label: _cosines(encoder, originals, made)
-        for label, (originals, made) in _copies(kind, people, Random(derive_seed(seed, "calibrate", kind))).items()
-    }
+    made = _copies(kind, people, Random(derive_seed(seed, "calibrate", kind)))
+    copies = {label: _cosines(encoder, *pairs) for label, pairs in made.items()}
     different = _nearest_other(vectors, len(people), seed)
     against_few = _nearest_other(vectors, heldout, seed)
     judged = [scores for label, scores in copies.items() if label != "other gender"]
     threshold = _best_border(judged, different)
-    gate = round(threshold - _MARGIN, 2)
-    flips = _copies(kind, people, Random(0))["other gender"]
+    # Whatever the encoder, a gate is above 0.
+    gate = max(round(threshold - _MARGIN, 2), 0.01)
     return Calibration(
         encoder=encoder.name,
         kind=kind,
@@ -111,7 +112,7 @@ def calibrate(kind: Kind, texts: Sequence[str], encoder: Encoder, *, heldout: in
         copies=tuple(_spread(label, scores, threshold, gate) for label, scores in copies.items()),
         different=_spread("nearest of all", different, threshold, gate),
         against_few=_spread(f"nearest of {heldout}", against_few, threshold, gate),
-        gender_caught=float(np.mean([ungendered(a) == ungendered(b) for a, b in zip(*flips, strict=True)])),
+        gender_caught=float(np.mean([ungendered(a) == ungendered(b) for a, b in zip(*made["other gender"], strict=True)])),
     )
 
 
@@ -160,7 +161,7 @@ def _append(pairs: tuple[list[str], list[str]], original: str, copy: str) -> Non
 
 
 def _swapped(text: str, other: str, random: Random) -> str:
-    """The text with one of its sentences from somebody else; unchanged when that would be a third of it or more."""
+    """The text with one of its sentences from somebody else; unchanged when that would be a quarter of it or more."""
     own, theirs = _SENTENCE.split(text), _SENTENCE.split(other)
     if len(own) <= _DETAILS:
         return text

@@ -10,7 +10,7 @@ A threshold belongs to its encoder and to the kind of text: see `personas/calibr
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, get_args
 
 from pydantic import Field
 
@@ -61,14 +61,19 @@ class SemanticFilter:
         """The pool, in the order of entry."""
         return tuple(self._members)
 
-    def keep(self, descriptions: Sequence[Description]) -> list[Screening]:
-        """Take in what somebody chose by hand, such as seeds, however near; only repeated texts stay out.
+    def keep(self, descriptions: Sequence[Description], *, repeats: bool = False) -> list[Screening]:
+        """Take in what somebody chose by hand, such as seeds, however near; only repeated people stay out.
+
+        Args:
+            descriptions: What is taken in.
+            repeats: Take in also what is the same text as a member, or differs from one in gender only, so that others
+                are compared with all that was given.
 
         Returns:
-            For each description its nearest among the members before it, and `duplicate` where the threshold would
-            have kept it out.
+            For each description its nearest among the members before it, and `duplicate` where `screen` would have kept
+            it out.
         """
-        return self._screen(descriptions, tolerated="too similar")
+        return self._screen(descriptions, tolerated=get_args(Duplicate) if repeats else ("too similar",))
 
     def screen(self, descriptions: Sequence[Description], *, room: int | None = None) -> list[Screening]:
         """Take in each description that is new, in order, as long as there is room.
@@ -83,7 +88,7 @@ class SemanticFilter:
         return self._screen(descriptions, room=0)
 
     def _screen(
-        self, descriptions: Sequence[Description], *, room: int | None = None, tolerated: Duplicate | None = None
+        self, descriptions: Sequence[Description], *, room: int | None = None, tolerated: tuple[Duplicate, ...] = ()
     ) -> list[Screening]:
         if not descriptions:
             return []
@@ -100,7 +105,7 @@ class SemanticFilter:
                 if among[best] > score:
                     nearest, score = before + best, float(among[best])
             duplicate, member, cosine = self._judge(description.text, nearest, score)
-            enters = duplicate in (None, tolerated) and (room is None or len(entered) < room)
+            enters = (duplicate is None or duplicate in tolerated) and (room is None or len(entered) < room)
             screenings.append(Screening(duplicate=duplicate, entered=enters, nearest=member, score=cosine))
             if enters:
                 self._enter(description)

@@ -28,6 +28,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal, NamedTuple, TypeAlias, get_args
 
 __all__ = ["GENDERS", "Gender", "gender_of", "ungendered", "with_gender"]
@@ -140,6 +141,7 @@ _NOUN = _nouns()
 _PLURAL_NOUNS = {"women": "people", "men": "people", "ladies": "people", "gentlemen": "people", "wives": "spouses"}
 
 
+@cache
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
@@ -217,53 +219,83 @@ _AFTER_HAS = _words(
 
 # Verbs that are as often nouns, and all verbs.
 _OFTEN_NOUNS = _words(
-    """answer bargain bear blog book brush call care change chat check clap cook count craft dance demand design doubt
-    dream dress drink drive drum exercise face fall feed film fix focus fold garden gift glance guess hand help hike
-    hope host hug insult joke judge jump knit label laugh lecture limit line list log look love match move name nap
-    note nurse object offer order paint pause photograph place plan plant play point practice praise present press
-    print promise puzzle question race raise reason record rent report request respect rest reward ride ring roll
-    run sail search shape share shop show sigh sign sketch skill sleep slip smile snack sort sound sport spot star
-    stay step stop study supply surprise swim talk test thank touch track trade trail train travel treat trick trust
-    turn type use value view visit volunteer wait walk wash watch water weed whisper whistle work worry wrap"""
+    """answer bargain bear bet bite block blog book bow break brush call captain care change charm chat check chop clap
+    coin comment compliment cook count craft cross cruise cure dance debate demand design display doubt dream dress
+    drink drive drum edit escape exercise experience experiment face fake fall feed fight figure film fix focus fold
+    force function gain gamble garden gift glance group guess guide hand help hike hope host hug influence insult
+    interview joke judge jump kick kiss knit label laugh lecture level lift light limit line list load lock log look
+    love march mark match mix move name nap note nurse object offer order paint park pass pause photograph pile
+    pitch place plan plant play plot point position practice praise present press print process program promise
+    puzzle question quiz race raise rank rate reason record rent report request respect rest review reward ride ring
+    roll rule run sail score search shape share shift shop show side sigh sign signal sketch skill sleep slip smile
+    snack sort sound spell split sport spot star stay step stop store stress study supply surprise swim tailor talk
+    test text thank touch tour track trade trail train travel treat trick trip trouble trust tune turn tutor type
+    use value view visit voice volunteer wait walk wash watch water weed whisper whistle witness work worry wrap"""
 )
 _VERBS = _OFTEN_NOUNS | _words(
-    """accept ache achieve act adapt add adjust admire admit adore advise agree allow annoy anticipate apologise
-    apologize appear apply appreciate approach argue arrange arrive ask assert assume attend attract avenge avoid
-    bake become befriend beg begin behave believe belong bicker bike blame bluff blurt boast bother bowl box brag
-    breathe brew bring bristle broadcast brood browse build bury buy calculate camp cancel carry catch celebrate
-    challenge chatter cheer choose chuckle circle cite claim clean climb cling close coach coax collect comfort
-    commentate commute compare compete complain complete compose concede conduct confess confide confront
-    congratulate consider consult contact contradict contribute convince copy correct cover crack crave create
-    criticise criticize crochet cry cultivate curl cycle decide declare dedicate defend deflect delay delegate
-    delight deliver demonstrate deny describe deserve detect detest develop dig digress dine disagree disappear
-    disarm discover discuss dislike dismiss distrust disturb dither divide do dodge double draw dread drift drop
-    earn eat embellish embrace embroider empathise empathize emphasise emphasize encourage end endure enjoy enquire
-    ensure enter entertain exaggerate excel exchange excuse exhale exhibit expand expect explain explore express
-    feel fetch fidget fill find finish fish flare flatter flinch fly follow forage forget forgive foster freeze fret
-    frown fume fuss gather gaze get giggle give glare gloat glower go gossip graduate grasp greet grieve grin grind
-    gripe grow grumble guard haggle handle hang hate hear hesitate hide hint hitch hold hover hum hunt hurry
-    identify ignore illustrate imagine improvise include inform inherit inquire insist inspire interrupt intervene
-    introduce invent invite iron irritate jog join keep know lack land lash last lead lean learn leave lend let lie
-    lighten like listen live lose lower maintain make manage mean meander measure meddle meet melt memorise memorize
-    mend mention mentor mimic mind minimise minimize misplace mistrust moan mock mourn mumble murmur mutter nag need
-    neglect negotiate nod notice nudge obey observe obsess omit open organise organize overcome overdo overhear
-    overlook overreact overshare overstate overthink owe own pace panic paraphrase participate pay perceive perform
-    persuade pester pick polish ponder possess postpone pounce pour practise pray preach predict prefer prepare
-    preserve pretend prick proceed procrastinate pronounce protect prove provide provoke prune punctuate pursue push
-    put quilt quote ramble rant rave react read realise realize rearrange recall receive recite recognise recognize
-    recoil recommend reconsider referee reflect refuse regret rehearse reject relax release relish rely remain
-    remember remind repair repeat rephrase replay reply reread rescue resent resist respond retell retire retreat
-    return reuse reveal revisit rise row rush save say scan scatter scoff scold scowl scrub see seek seem seethe
-    select sell send serve settle sew shine shout showcase shrink shrug shut sing sit skate ski skip slam smooth
-    snap sneak sneer snort soften solve speak specialise specialize speculate spend spoil spread squint squirm
-    stammer stand start startle state steal steer stir stitch stream stretch strive struggle stutter succeed suffer
-    suggest sulk support suppose surf survive suspect swallow swap swear sweat sweep switch tackle take tap teach
-    tease tell tend think threaten thrift thrive throw tidy tinker tiptoe tire tolerate trace translate treasure
-    trim twist undermine understand undo unwind utter vanish vote wake wander want warm warn waste wave wear weep
-    weigh welcome whine whinge win wipe wish withdraw withhold wonder write yell yield turn deflate"""
+    """abandon abhor absorb accept accuse ache achieve act adapt add adjust admire admit admonish adore advise afford
+    agree aim allow alter analyse analyze annoy anticipate apologise apologize appear apply appreciate approach
+    approve argue arrange arrive ask assert assess assume astonish attempt attend attract avenge avoid await babble
+    bake ban bang bask batter beam become befriend befuddle beg begin behave believe belittle belong bend berate
+    bicker bike blame bless bluff blurt blush boast boil borrow bother bowl box brag breathe breed brew bridge
+    brighten bring bristle broadcast brood browse build bury buy buzz calculate camp campaign cancel captivate carry
+    carve catch cater cease celebrate challenge chase chatter cheer cherish chew choose chronicle chuckle circle
+    circulate cite claim clean climb cling close coach coax collaborate collect combine comfort commentate commit
+    communicate commute compare compensate compete compile complain complement complete compose conceal concede
+    concentrate concoct condemn conduct confess confide confront congratulate conquer consider consult consume
+    contact contain contemplate continue contradict contribute converse convince cope copy correct correspond cough
+    counsel cover crack crave crawl create creep cringe criticise criticize crochet cry cultivate curl cuss cycle
+    dash daydream deal decide declare decline decorate dedicate deduce deem deepen defend defer deflate deflect defy
+    delay delegate delight deliver demonstrate deny depend deploy describe deserve despise destroy detect detest
+    develop devote devour dig digress dine direct disagree disappear disapprove disarm discard discover discuss
+    disguise dislike dismiss dispatch dispense dissect distance distract distrust disturb dither dive divide do
+    dodge donate doodle double drag drain draw dread drift drop earn eat educate elaborate elevate embark embarrass
+    embellish embrace embroider emerge empathise empathize emphasise emphasize empty enchant encourage end endure
+    enforce engage enjoy enlist enquire ensure enter entertain entrust erase establish estimate evade exaggerate
+    examine exasperate excel exchange excuse execute exhale exhibit expand expect explain explore expose express
+    extend fail fantasise fantasize favor favour feel ferment fetch fidget fill find finger finish fish flare
+    flatter flaunt flee flinch fling flirt float flourish fluster fly follow forage forecast forget forgive foster
+    freeze frequent fret frighten frown fulfil fulfill fume fuss gather gaze generate get giggle give glare glean
+    gloat glorify glower go gobble gossip govern grab graduate grasp greet grieve grin grind gripe groan grow growl
+    grumble guard haggle hammer handle hang harbor harbour harvest hate heal hear hesitate hide highlight hint hire
+    hit hitch hoard hold hover hum hunt hurl hurry hurt identify ignore illustrate imagine impress improve improvise
+    incline include increase indulge infer inform inherit initiate innovate inquire insist inspect inspire instruct
+    integrate intend interpret interrupt intervene intimidate introduce invent investigate invite involve iron
+    irritate jog join jot juggle keep kindle know lack lament land lash last launch lead lean leap learn leave lend
+    let lie lighten like listen live liven loathe loosen lose lower lure maintain make manage marvel mean meander
+    measure meddle meditate meet melt memorise memorize mend mention mentor mimic mind minimise minimize misplace
+    miss mistrust moan mobilise mock modify mold monitor motivate mould mourn muddle multitask mumble murmur mutter
+    nag navigate need neglect negotiate nibble nod notice nourish nudge nurture obey observe obsess occupy omit open
+    operate oppose orchestrate organise organize outline overcome overcompensate overdo overestimate overhear
+    overlook overreact oversee overshare overstate overthink overwhelm owe own pace pack pamper panic paraphrase
+    participate pay peer perceive perform persuade pester philosophise pick pinpoint pity pivot plead please plough
+    plow plunge polish ponder possess postpone pounce pour pout practise pray preach predict prefer prepare preserve
+    pretend prick prioritise prioritize proceed procrastinate produce profess pronounce proofread propose prosper
+    protect prove provide provoke prune publish pull punctuate punish purchase pursue push put quarrel quilt quit
+    quote radiate ramble rant rave reach react read realise realize rearrange reassure rebel rebuild recall receive
+    recharge recite reckon recognise recognize recoil recommend reconcile reconsider recount recover recycle
+    redirect reduce refer referee refine reflect refuse regard regret rehearse reject relate relax release
+    relinquish relish rely remain remark remember remind render renovate repair repeat rephrase replace replay reply
+    represent reread rescue resemble resent reserve resign resist resolve respond restore restrain retain retell
+    retire retort retreat return reuse reveal revel revise revisit rework rise roam roast row rub ruin ruminate
+    rummage rush sabotage save savor savour say scan scare scatter scoff scold scowl scrawl scrub scrutinise
+    scrutinize see seek seem seethe seize select sell send sense separate serve settle sew shake shed shelter shine
+    shiver shout shove showcase shrink shrug shut sing sip sit situate skate ski skim skip slam sleepwalk slow smell
+    smirk smoke smooth snap sneak sneer sneeze snore snort soften solicit solve soothe spark speak specialise
+    specialize speculate spend spin splash spoil spread sprinkle squabble squeeze squint squirm stammer stand stare
+    start startle stash state steady steal steer stick stir stitch stockpile stream strengthen stretch strike strip
+    strive struggle strum stutter submit succeed succumb suffer suggest sulk supervise supplement support suppose
+    surf surpass surround survive suspect suspend sustain swallow swap sway swear sweat sweep swell swing switch
+    tackle take tame tap teach tease tell tempt tend think threaten thrift thrive throw tidy tinker tiptoe tire
+    tolerate torment toss tow trace transcribe transform translate trap treasure trigger trim triumph trudge try tut
+    twist underestimate undermine understand undertake undo unearth unite unlock unpack unwind update uphold upset
+    urge utilise utter vanish veer vent venture verify vet vote wager wake wallow wander want warm warn waste wave
+    wear weave weep weigh welcome whine whinge widen wield win wipe wish withdraw withhold withstand wonder woo
+    wrestle write yawn yell yield zigzag"""
 )
 # Verbs that are as often adjectives.
 _ADJECTIVES = _words("open smooth clean calm correct complete lower warm tidy close welcome mean clear free")
+_ACTIONS = _VERBS - _ADJECTIVES
 # After these a plural is more likely to be a thing than a verb.
 _TAKES_NOUNS = _words(
     """be are have love like enjoy prefer hate dislike want need collect dread fear value offer share include avoid
@@ -285,7 +317,7 @@ _PAST = _words(
     """arose ate be became been began being bent bet bit bled blew bore bought bred broke brought built came can't
     caught chose clung couldn't crept dealt did didn't drank drew drove dug dwelt fell felt fled flew forbade
     forgave forgot fought found froze gave got grew had heard held hid hung kept knew laid learnt led left lent lost
-    made meant met mustn't overcame overheard overslept paid ran rang reread rode rose said sang sank sat saw sent
+    made meant met mustn't overcame overheard overslept paid ran rang rode rose said sang sank sat saw sent
     sewed shone shook shot shouldn't slept slid sold sought spent spoke spun stole stood struck stuck swam swept
     swore taught thought threw told took tore understood went wept withdrew woke won won't wore wouldn't wound wrote"""
 )
@@ -550,7 +582,7 @@ def _ends_complement(tokens: _Tokens, index: int) -> bool:
     if word == "of":
         return _word(tokens, index - 1, index) not in ("kind", "sort", "type")
     verb = _base(word)
-    acts = verb in _VERBS - _ADJECTIVES and (verb != word or word not in _OFTEN_NOUNS)
+    acts = verb in _ACTIONS and (verb != word or word not in _OFTEN_NOUNS)
     return acts or word in _ENDS_COMPLEMENT
 
 
@@ -792,7 +824,7 @@ def _acts(before: str, following: str) -> bool:
     if before in ("around", "near", "beside") and following in _DONE:
         return True
     preposition = before in _FUNCTION and before not in ("and", "or", "but", "like")
-    return preposition and _is_third(following) and _base(following) in _VERBS - _OFTEN_NOUNS
+    return preposition and _is_third(following) and _base(following) in _VERBS and _base(following) not in _OFTEN_NOUNS
 
 
 def _displaces(before: str, following: str, further: str) -> bool:
@@ -1064,10 +1096,13 @@ class _Walk:
         sure = after in _SURE_OBJECTS
         if self.tokens[candidate].word in self.to.auxiliary:
             return True
+        # "Listens and snores": right after a verb another one follows, whether it is known or not.
+        if joint - 1 == self.at and (self.to.plural or self.tokens[joint].word != ","):
+            return True
         if base not in _VERBS:
-            led = candidate > joint + 1
             placed = _word(self.tokens, joint - 1, joint) in _PARTICLES
-            return (sure and led) or (self.to.plural and (sure or placed) and not self._after_things(joint))
+            known = sure or placed or (joint - 2 == self.at and self.to.plural)
+            return (sure and candidate > joint + 1) or (self.to.plural and known and not self._after_things(joint))
         if base in _ADJECTIVES and not self.to.plural:
             return sure or after == "up"
         return sure or base not in _OFTEN_NOUNS or self._is_no_noun(joint, candidate, after)
@@ -1080,7 +1115,7 @@ class _Walk:
             return True
         comma = _word(self.tokens, joint - 1, joint) == ","
         # "They have a dog and work at night": what has an article is seldom joined to a bare noun.
-        bare = _word(self.tokens, self.at + 1, self.at) not in ("a", "an", "the", "one", "two")
+        bare = _word(self.tokens, self.at + 1, self.at) not in ("a", "an", "the", "no", "one", "two")
         of_things = self._after_things(joint) or (self.verb in _TAKES_NOUNS and bare and not comma)
         if after[:1].isalnum() and after not in _FUNCTION:
             # Two nouns in a row are rarer than a verb and its object: "walks dogs", but "dance classes".

@@ -51,7 +51,7 @@ class KindConfig(StopConfig):
     """One of the two pools: where it starts and where it ends."""
 
     seeds: str | None = None
-    """A file or folder with descriptions to start from (see `personas/exchange.py`); left out, the package's own."""
+    """A file or folder with descriptions to start from (see `personas/exchange`); left out, the package's own."""
     threshold: Threshold | None = None
     """A candidate enters when its largest cosine to the pool is below it; left out, what the encoder is calibrated to."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -19,7 +21,7 @@ class PoolMap(Value):
 
     method: Literal["pca", "umap"]
     kept: Annotated[float, Field(ge=0, le=1)] | None
-    """The share of the variance that two principal components keep; None for other methods."""
+    """The share of the variance that two principal components keep; None for other methods, and without variance."""
     places: dict[str, tuple[float, float]]
 
 
@@ -44,18 +46,25 @@ def project(
     )
 
 
-def _pca(vectors: NDArray[np.float32]) -> tuple[Any, float]:
+def _pca(vectors: NDArray[np.float32]) -> tuple[Any, float | None]:
     try:
         from sklearn.decomposition import PCA
     except ImportError:
         raise MissingExtra("scikit-learn", "personas") from None
     analysis = PCA(n_components=2, svd_solver="full")
-    return analysis.fit_transform(vectors), float(min(1.0, analysis.explained_variance_ratio_.sum()))
+    # One text many times has no variance to divide.
+    with np.errstate(invalid="ignore"):
+        places = analysis.fit_transform(vectors)
+    kept = float(analysis.explained_variance_ratio_.sum())
+    return places, min(1.0, kept) if math.isfinite(kept) else None
 
 
 def _umap(vectors: NDArray[np.float32], seed: int) -> Any:
     try:
-        from umap import UMAP
+        with warnings.catch_warnings():
+            # It says so where there is no TensorFlow, of which nothing is used.
+            warnings.simplefilter("ignore", ImportWarning)
+            from umap import UMAP
     except ImportError:
         raise MissingExtra("umap-learn", "umap") from None
     neighbours = min(15, len(vectors) - 1)

@@ -171,7 +171,7 @@ def _audit_kind(
 ) -> KindAudit:
     if theirs is None:
         filter_ = SemanticFilter(kind, encoder, gate)
-        screenings = filter_.keep(ours)
+        screenings = filter_.keep(ours, repeats=True)
         texts = {one.id: one.text for one in ours}
     else:
         screenings, texts = _against(kind, theirs, ours, encoder, gate)
@@ -193,7 +193,8 @@ def _against(
     kind: Kind, members: Sequence[Description], others: Sequence[Description], encoder: Encoder, gate: float
 ) -> tuple[list[Screening], dict[str, str]]:
     filter_ = SemanticFilter(kind, encoder, gate)
-    filter_.keep(members)
+    # Of two that differ in gender only one may be farther from a third than the other.
+    filter_.keep(members, repeats=True)
     return filter_.compare(others), {one.id: one.text for one in members}
 
 

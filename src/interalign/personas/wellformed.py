@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from interalign.errors import MissingExtra
 from interalign.messages import Value
 from interalign.personas.description import normalised
-from interalign.personas.exchange import addresses_a_model
+from interalign.personas.speech import addresses_a_model
 
 __all__ = ["LANGUAGES", "Fault", "FormConfig", "fault"]
 
@@ -53,10 +53,13 @@ class FormConfig(Value):
 
 
 _PLACEHOLDER = re.compile(
-    r"\[(?:insert|your|name|age|city|job|occupation|country|hobby)\b[^\]]*\]|\{\w+\}|<\w+>|\.\.\.$", re.I
+    r"\[(?:insert|your|name|age|city|job|occupation|country|hobby)\b[^\]]*\]|\{\w+\}|<\w+>|(?:\.\.\.|…)$", re.I
 )
 _THIRD_PERSON = re.compile(r"\b(?:she|he|they|her|his|their)\b", re.I)
-_OTHER_PERSON = re.compile(r"\b(?:i|i'm|my|you|your|you're)\b", re.I)
+_OTHER_PERSON = re.compile(r"\b(?:i|me|my|myself|we|our|you|your|yourself)\b", re.I)
+_QUOTED = re.compile(r'"[^"]*"|“[^”]*”')
+_OPENING = re.compile(rf"\W*{_OTHER_PERSON.pattern}", re.I)
+_PASSING = 2
 _SEQUENCE = 6
 _REPEATED_SHARE = 0.3
 _COPIED_SHARE = 0.3
@@ -83,7 +86,7 @@ def fault(text: str, config: FormConfig, instructions: str = "") -> Fault | None
         return "speaks to a model"
     if not _language_is(text, config.language):
         return "another language"
-    if config.language == "en" and len(_OTHER_PERSON.findall(text)) > len(_THIRD_PERSON.findall(text)):
+    if config.language == "en" and not _is_in_third_person(text):
         return "not in the third person"
     sequences = _sequences(text)
     if sequences and len(set(sequences)) < (1 - _REPEATED_SHARE) * len(sequences):
@@ -92,6 +95,14 @@ def fault(text: str, config: FormConfig, instructions: str = "") -> Fault | None
     if sequences and sum(one in told for one in sequences) > _COPIED_SHARE * len(sequences):
         return "repeats the instructions"
     return None
+
+
+def _is_in_third_person(text: str) -> bool:
+    told = _QUOTED.sub(" ", text)
+    others = _OTHER_PERSON.findall(told)
+    # Somebody's words may stand in a description without quotation marks, but they do not open it.
+    passing = 0 if _OPENING.match(told) else _PASSING
+    return len(others) <= len(_THIRD_PERSON.findall(text)) + passing
 
 
 def _sequences(text: str) -> list[str]:

@@ -12,7 +12,7 @@ from random import Random
 
 from interalign.llm.model import Request, call_key
 from interalign.llm.scripted import ScriptedModel
-from interalign.personas.coverage import Outline, dimensions, outline_of
+from interalign.personas.coverage import Outline, dimensions, outline_of, shown
 from interalign.personas.description import KINDS, Kind
 from interalign.personas.generate import PLURALS
 from interalign.personas.vocabulary import SLOTS, TraitEntry, names, slot, traits
@@ -63,11 +63,14 @@ def _profile(outline: Outline, random: Random) -> list[str]:
     said = _said("profile", outline, random)
     # What the outline settles, the vocabulary must not contradict.
     free = [name for name in SLOTS if name not in {"occupation", "home", "family", "study"}] if outline else list(SLOTS)
-    facts = []
-    for name in random.sample(free, random.randint(*_FACTS)):
+    wanted = random.randint(*_FACTS)
+    facts: list[str] = []
+    for name in random.sample(free, len(free)):
         chosen = slot(name)
         fact = random.choice(chosen.facts(random.choice(("train", "heldout"))))
-        facts.append(random.choice(chosen.profile).replace("{term}", fact.term))
+        sentence = random.choice(chosen.profile).replace("{term}", fact.term)
+        if len(facts) < wanted and _fits("profile", sentence, outline):
+            facts.append(sentence)
     rest = said + facts
     random.shuffle(rest)
     return [f"{{name}} is {_age(outline, random)} years old", *rest]
@@ -89,18 +92,26 @@ def _said(kind: Kind, outline: Outline, random: Random) -> list[str]:
     return said
 
 
+def _fits(kind: Kind, sentence: str, outline: Outline) -> bool:
+    """Whether the sentence shows no other level than the outline where the outline has one."""
+    subject, their, them = _PRONOUNS["female"]
+    shows = shown(kind, sentence.format(name=subject, their=their, them=them, they=subject.lower()))
+    return all(outline.get(name, level) == level for name, level in shows.items())
+
+
 def _personality(outline: Outline, random: Random) -> list[str]:
     parts = _said("personality", outline, random)
+    wanted = random.randint(*_TRAITS)
     chosen: list[TraitEntry] = []
     for entry in random.sample(traits(), len(traits())):
-        clash = any(entry.name in other.opposites or other.name in entry.opposites for other in chosen)
-        if not clash:
-            chosen.append(entry)
-        if len(chosen) == _TRAITS[1]:
+        if len(chosen) == wanted:
             break
-    for entry in chosen[: random.randint(*_TRAITS)]:
+        clash = any(entry.name in other.opposites or other.name in entry.opposites for other in chosen)
         # A personality names nobody: the person must stand where a pronoun can, and only there.
         fit = [one for one in entry.personality if one.startswith("{name} ") and one.count("{name}") == 1]
-        parts += random.sample(fit, min(1, len(fit)))
+        fit = [one for one in fit if _fits("personality", one, outline)]
+        if fit and not clash:
+            chosen.append(entry)
+            parts.append(random.choice(fit))
     random.shuffle(parts)
     return parts

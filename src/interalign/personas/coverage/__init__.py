@@ -161,13 +161,14 @@ def outline_of(kind: Kind, words: str) -> Outline:
 def shown(kind: Kind, text: str) -> Outline:
     """The levels that the text shows; the first one stated wins, unless another is named as going over it.
 
-    Dimensions of which nothing is stated are left out. What is negated, or said of another person, does not count, nor what stands after 10,000 characters.
+    Dimensions of which nothing is stated are left out. What is denied or said of another person does not count,
+    nor what comes after 10,000 characters.
     """
     return dict(_shown(kind, text))
 
 
 def signs(kind: Kind, text: str) -> tuple[Sign, ...]:
-    """Every sign of a level in the text, by dimension and then by place: the reasons for `shown`, and what it passed."""
+    """Every sign of a level in the text, by dimension and place: the reasons for `shown`, and what it passed over."""
     return tuple(sign for _, found in _signs(kind, text) for sign in found)
 
 
@@ -341,9 +342,7 @@ def _possible_pairs(kind: Kind) -> set[frozenset[tuple[str, str]]]:
     } - clashes
 
 
-def draw_outlines(
-    kind: Kind, count: int, counts: Mapping[str, Mapping[str, int]], seed: int
-) -> tuple[Outline, ...]:
+def draw_outlines(kind: Kind, count: int, counts: Mapping[str, Mapping[str, int]], seed: int) -> tuple[Outline, ...]:
     """`count` outlines that ask for what a pool lacks. Equal arguments give equal outlines.
 
     A level is drawn with the weight of its deficit: the even share of all that are counted and drawn so far and this
@@ -374,8 +373,9 @@ def _draw(kind: Kind, so_far: Mapping[str, Mapping[str, int]], random: Random) -
     clashes = _plan(kind)[1]
     left_out = random.randint(*_LEFT_OUT) if kind == "personality" else 0
     outline: Outline = {}
-    # In random order, so that no dimension always has to give way to a clash.
-    for name in random.sample(list(so_far), len(so_far) - left_out):
+    names = random.sample(list(so_far), len(so_far) - left_out)
+    # The most lopsided first, so that no clash calls for a level that abounds; otherwise in random order.
+    for name in sorted(names, key=lambda name: -_surplus(so_far[name])):
         allowed = [
             level
             for level in so_far[name]
@@ -388,6 +388,10 @@ def _draw(kind: Kind, so_far: Mapping[str, Mapping[str, int]], random: Random) -
 def _deficit(levels: Mapping[str, int], level: str) -> float:
     share = (sum(levels.values()) + 1) / len(levels)
     return max(share - levels[level], _FLOOR)
+
+
+def _surplus(levels: Mapping[str, int]) -> float:
+    return max(levels.values()) - sum(levels.values()) / len(levels)
 
 
 _OPPOSITES = (

@@ -62,7 +62,7 @@ def ages(text: str) -> Iterator[Age]:
         for match in expression.finditer(text):
             years = _number(match[1].lower())
             if _ADULT[0] <= years <= _ADULT[1]:
-                yield Age(years, years, match.start() if expression is not _BESIDE_NAME else 0, match.end())
+                yield Age(years, years, match.start(1), match.end())
     for match in _ABOUT.finditer(text):
         first, last = _PARTS[match[1].lower() if match[1] else None]
         decade = _decade(match[2].lower())
