@@ -37,7 +37,7 @@ def test_version(tmp_path: Path) -> None:
 
 
 def test_stages_go_on_from_each_other_and_find_the_recipe_in_the_run_folder(tmp_path: Path, recipe: Path) -> None:
-    first = interalign("personas", "--recipe", str(recipe), "--out", "run", cwd=tmp_path)
+    first = interalign("personas", "compose", "--recipe", str(recipe), "--out", "run", cwd=tmp_path)
     assert first.returncode == 0, first.stderr
     second = interalign("simulate", "--out", "run", cwd=tmp_path)
     assert second.returncode == 0, second.stderr
@@ -48,9 +48,9 @@ def test_stages_go_on_from_each_other_and_find_the_recipe_in_the_run_folder(tmp_
 
 
 def test_a_stage_that_is_done_is_not_done_again(tmp_path: Path, recipe: Path) -> None:
-    interalign("personas", "--recipe", str(recipe), "--out", "run", cwd=tmp_path)
+    interalign("personas", "compose", "--recipe", str(recipe), "--out", "run", cwd=tmp_path)
     before = (tmp_path / "run" / "personas.jsonl").stat().st_mtime_ns
-    again = interalign("personas", "--out", "run", cwd=tmp_path)
+    again = interalign("personas", "compose", "--out", "run", cwd=tmp_path)
     assert "done before" in again.stderr
     assert (tmp_path / "run" / "personas.jsonl").stat().st_mtime_ns == before
 
@@ -79,7 +79,7 @@ def test_a_stage_without_the_one_before(tmp_path: Path) -> None:
 
 
 def test_a_broken_persona_line(tmp_path: Path, recipe: Path) -> None:
-    interalign("personas", "--recipe", str(recipe), "--out", "run", cwd=tmp_path)
+    interalign("personas", "compose", "--recipe", str(recipe), "--out", "run", cwd=tmp_path)
     path = tmp_path / "run" / "personas.jsonl"
     lines = path.read_text(encoding="utf-8").splitlines()
     path.write_text("\n".join([lines[0], lines[1][:50], lines[2]]) + "\n", encoding="utf-8")
@@ -89,7 +89,7 @@ def test_a_broken_persona_line(tmp_path: Path, recipe: Path) -> None:
 
 
 def test_a_changed_persona_is_noticed(tmp_path: Path, recipe: Path) -> None:
-    interalign("personas", "--recipe", str(recipe), "--out", "run", cwd=tmp_path)
+    interalign("personas", "compose", "--recipe", str(recipe), "--out", "run", cwd=tmp_path)
     path = tmp_path / "run" / "personas.jsonl"
     lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     lines[0]["profile"] += " And more."
@@ -99,9 +99,9 @@ def test_a_changed_persona_is_noticed(tmp_path: Path, recipe: Path) -> None:
 
 
 def test_a_run_folder_of_another_recipe(tmp_path: Path, recipe: Path) -> None:
-    interalign("personas", "--recipe", str(recipe), "--out", "run", cwd=tmp_path)
+    interalign("personas", "compose", "--recipe", str(recipe), "--out", "run", cwd=tmp_path)
     recipe.write_text(SMALL.replace("heldout = 2", "heldout = 4"), encoding="utf-8")
-    result = interalign("personas", "--recipe", str(recipe), "--out", "run", cwd=tmp_path)
+    result = interalign("personas", "compose", "--recipe", str(recipe), "--out", "run", cwd=tmp_path)
     assert_one_clear_line(result, 5, "world.heldout", "2", "4")
 
 
@@ -109,14 +109,14 @@ def test_a_run_folder_in_use(tmp_path: Path) -> None:
     from interalign.recipe import demo_recipe, recipe_toml
 
     with RunFolder.open(tmp_path / "run", recipe_toml(demo_recipe()), versions={}):
-        result = interalign("personas", "--out", "run", cwd=tmp_path)
+        result = interalign("personas", "compose", "--out", "run", cwd=tmp_path)
     assert_one_clear_line(result, 4, "in use by process")
 
 
 def test_a_model_folder_without_weights(tmp_path: Path, recipe: Path) -> None:
     (tmp_path / "empty").mkdir()
     recipe.write_text(SMALL + '[train]\nbase = "./empty"\n', encoding="utf-8")
-    interalign("personas", "--recipe", str(recipe), "--out", "run", cwd=tmp_path)
+    interalign("personas", "compose", "--recipe", str(recipe), "--out", "run", cwd=tmp_path)
     interalign("simulate", "--out", "run", cwd=tmp_path)
     result = interalign("train", "--out", "run", "--method", "sft", cwd=tmp_path)
     assert_one_clear_line(result, 2, "empty holds no model weights")

