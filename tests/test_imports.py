@@ -21,12 +21,15 @@ HEAVY = (
     "pandas",
     "peft",
     "plotly",
+    "py3langid",
     "pyarrow",
     "scipy",
     "sentence_transformers",
+    "sklearn",
     "torch",
     "transformers",
     "trl",
+    "usearch",
 )
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from interalign.errors import InputError
-from interalign.recipe import Recipe, demo_recipe, load_recipe, recipe_toml
+from interalign.recipe import Recipe, changed, demo_recipe, load_recipe, recipe_toml
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 
@@ -65,3 +65,24 @@ def test_a_recipe_that_is_not_text_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match="cannot be read"):
         load_recipe(path)
+
+
+def test_changes_reach_their_keys_and_nothing_else() -> None:
+    recipe = demo_recipe()
+    made = changed(recipe, {"pool": {"profiles": {"target": 30}, "encoder": "other"}})
+    assert (made.pool.profiles.target, made.pool.encoder) == (30, "other")
+    back = {"profiles": {"target": recipe.pool.profiles.target}, "encoder": recipe.pool.encoder}
+    assert changed(made, {"pool": back}) == recipe
+
+
+def test_another_backend_keeps_nothing_of_the_old_one() -> None:
+    server = {"backend": "endpoint", "base_url": "http://localhost:1/v1", "model": "m", "timeout_s": 5}
+    served = changed(demo_recipe(), {"pool": {"generator": server}})
+    assert served.pool.generator.backend == "endpoint"
+    scripted = changed(served, {"pool": {"generator": {"backend": "scripted"}}})
+    assert scripted.pool == demo_recipe().pool
+
+
+def test_a_change_that_cannot_be_says_which_key() -> None:
+    with pytest.raises(InputError, match=r"The command line: 'pool\.profiles\.target' is 0"):
+        changed(demo_recipe(), {"pool": {"profiles": {"target": 0}}})

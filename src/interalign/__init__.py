@@ -31,13 +31,18 @@ if TYPE_CHECKING:
     from interalign.llm.journal import Journal, journalled
     from interalign.messages import Message
     from interalign.personas.compose import WorldConfig, compose_personas
+    from interalign.personas.description import Description
+    from interalign.personas.exchange import read_pool, write_dataset
+    from interalign.personas.grow import grow_pool
     from interalign.personas.persona import Persona
+    from interalign.personas.pool import PoolConfig
     from interalign.pipeline import run_recipe
     from interalign.recipe import Recipe, demo_recipe, load_recipe
     from interalign.training.train import TrainConfig, train
 
 __all__ = [
     "BenchmarkConfig",
+    "Description",
     "InputError",
     "InteralignError",
     "Journal",
@@ -46,6 +51,7 @@ __all__ = [
     "MissingExtra",
     "ModelError",
     "Persona",
+    "PoolConfig",
     "PreferenceConfig",
     "Recipe",
     "RunBusy",
@@ -62,14 +68,17 @@ __all__ = [
     "compose_personas",
     "demo_recipe",
     "grow",
+    "grow_pool",
     "journalled",
     "load_recipe",
     "markdown",
     "preferences",
+    "read_pool",
     "run_recipe",
     "summarise",
     "table",
     "train",
+    "write_dataset",
 ]
 
 __version__ = "0.1.0"
@@ -100,7 +109,12 @@ _HOMES = {
     "Message": "interalign.messages",
     "WorldConfig": "interalign.personas.compose",
     "compose_personas": "interalign.personas.compose",
+    "Description": "interalign.personas.description",
+    "read_pool": "interalign.personas.exchange",
+    "write_dataset": "interalign.personas.exchange",
+    "grow_pool": "interalign.personas.grow",
     "Persona": "interalign.personas.persona",
+    "PoolConfig": "interalign.personas.pool",
     "run_recipe": "interalign.pipeline",
     "Recipe": "interalign.recipe",
     "demo_recipe": "interalign.recipe",

@@ -289,8 +289,13 @@ def test_a_call_that_fails_is_a_row_and_growth_goes_on() -> None:
 
 
 def test_a_dead_server_ends_growth_with_what_it_said() -> None:
-    with pytest.raises(ModelError, match=r"The last 3 calls for profiles failed; the pool has \d+.*on fire"):
+    with pytest.raises(ModelError, match=r"The last 3 call\(s\) for profiles failed; the pool has \d+.*on fire"):
         grow(failing(lambda number: number > 4), target=90)
+
+
+def test_a_budget_of_calls_that_all_failed_is_no_pool() -> None:
+    with pytest.raises(ModelError, match="The last 1 call"):
+        grow(failing(lambda number: True), max_calls=1)
 
 
 def test_a_second_run_pays_for_nothing_and_gives_the_same_pool(tmp_path: Path) -> None:

@@ -37,7 +37,7 @@ Rejection: TypeAlias = Fault | Duplicate | Literal["not asked for", "target reac
 Stop: TypeAlias = Literal["target", "saturated", "budget", "unreadable"]
 
 _FAILURES = 3
-"""At least so many calls in a row must fail before the server counts as dead."""
+"""At least so many calls in a row must fail, if there are so many, before the server counts as dead."""
 
 
 class StopConfig(Value):
@@ -390,10 +390,11 @@ class _Growth:
         )
 
     def _refuse_a_dead_server(self) -> None:
-        last = self.calls[-max(_FAILURES, self.config.in_flight) :]
-        if len(last) >= max(_FAILURES, self.config.in_flight) and all(row.outcome == "failed" for row in last):
+        enough = min(max(_FAILURES, self.config.in_flight), self.stop.max_calls)
+        last = self.calls[-enough:]
+        if len(last) == enough and all(row.outcome == "failed" for row in last):
             raise ModelError(
-                f"The last {len(last)} calls for {PLURALS[self.kind]} failed; the pool has {len(self.filter)}. "
+                f"The last {len(last)} call(s) for {PLURALS[self.kind]} failed; the pool has {len(self.filter)}. "
                 f"The model said: {last[-1].problem}",
                 mend="run the same command again when the server answers: what it said so far is kept.",
             )

@@ -33,7 +33,9 @@ __all__ = [
     "PoolConfig",
     "PoolMaps",
     "PoolSummary",
+    "PersonalitiesConfig",
     "Population",
+    "ProfilesConfig",
     "first_members",
     "gate",
     "populate",
@@ -45,6 +47,7 @@ __all__ = [
 _TRAIN_EACH = 10
 _HELDOUT_EACH = 5
 """Personalities that each profile is paired with, where the recipe does not say (as in the paper's release)."""
+_NOBODY = "nobody: all descriptions came from files"
 
 
 class KindConfig(StopConfig):
@@ -54,6 +57,20 @@ class KindConfig(StopConfig):
     """A file or folder with descriptions to start from (see `personas/exchange`); left out, the package's own."""
     threshold: Threshold | None = None
     """A candidate enters when its largest cosine to the pool is below it; left out, what the encoder is calibrated to."""
+
+
+class ProfilesConfig(KindConfig):
+    """The pool of profiles."""
+
+    target: Annotated[int, Field(ge=1)] = 351
+    """331 to train on, as in the paper, and 20 held out."""
+
+
+class PersonalitiesConfig(KindConfig):
+    """The pool of personalities."""
+
+    target: Annotated[int, Field(ge=1)] = 79
+    """71 to train on, and 8 held out."""
 
 
 class PoolConfig(Value):
@@ -66,10 +83,10 @@ class PoolConfig(Value):
     index: Literal["exact", "approximate"] = "exact"
     """How the nearest member is searched; approximate is for pools of hundreds of thousands."""
     grow: GrowConfig = GrowConfig()
-    profiles: KindConfig = KindConfig(target=351)
-    """331 to train on, as in the paper, and 20 held out."""
-    personalities: KindConfig = KindConfig(target=79)
-    """71 and 8."""
+    profiles: ProfilesConfig = ProfilesConfig()
+    """Where the pool of profiles starts and ends."""
+    personalities: PersonalitiesConfig = PersonalitiesConfig()
+    """The same for personalities."""
     split: SplitConfig = SplitConfig()
     projection: Literal["pca", "umap"] = "pca"
     """How the map is drawn."""
@@ -188,10 +205,15 @@ class KindSummary(Value):
     prompt_tokens: int
     completion_tokens: int
     stop: Stop
+    min_acceptance: float
+    """The pool counts as saturated when less than this share of the last candidates was new."""
+    window: int
+    """Over how many calls that share is taken."""
     threshold: Threshold
     coverage: Coverage
-    followed: dict[str, float | None]
-    """By dimension: how often an accepted description shows the level that it was asked for; None if none was asked."""
+    followed: dict[str, float]
+    """By dimension: how often an accepted description shows the level that it was asked for. Dimensions that were never
+    asked for are left out."""
     growth: tuple[tuple[int, int], ...]
     """(candidates so far, size of the pool) after each call: the saturation curve."""
     gate: Threshold
@@ -200,12 +222,31 @@ class KindSummary(Value):
     refused: tuple[NearPair, ...]
     nearest: tuple[NearPair, ...]
 
+    @property
+    def calls(self) -> int:
+        """How often the generator was asked; 0 where the pool was complete from the start."""
+        return sum(self.outcomes.values())
+
+    @property
+    def last_candidates(self) -> int:
+        """Candidates of the `window` calls after which the pool was first saturated; 0 where it never was.
+
+        These need not be the very last calls: what was in flight then was finished.
+        """
+        for (asked, size), (asked_then, size_then) in zip(self.growth, self.growth[self.window :], strict=False):
+            candidates, new = asked_then - asked, size_then - size
+            if candidates and new / candidates < self.min_acceptance:
+                return candidates
+        return 0
+
 
 class PoolSummary(Value):
     """What the report tells of a pool."""
 
     generator: str
+    """Who wrote what was not there at the start."""
     scripted: bool
+    """Whether that was the script, not a language model."""
     encoder: str
     kinds: tuple[KindSummary, ...]
     train: int
@@ -215,15 +256,33 @@ class PoolSummary(Value):
     """Training personas that share a personality: least, most."""
     per_profile: tuple[int, int]
 
+    @property
+    def calls(self) -> int:
+        """How often the generator was asked, for both kinds; 0 where it wrote nothing."""
+        return sum(one.calls for one in self.kinds)
 
-def summarise_pool(grown: Sequence[Grown], population: Population, *, generator: str, scripted: bool) -> PoolSummary:
-    """The figures of a pool and of the personas made from it."""
-    parted = (population.profiles, population.personalities)
+
+def summarise_pool(
+    grown: Sequence[Grown], population: Population, config: PoolConfig, *, generator: str
+) -> PoolSummary:
+    """The figures of a pool and of the personas made from it.
+
+    Args:
+        grown: The two pools, profiles first.
+        population: What became of them.
+        config: By which they were grown.
+        generator: Who writes, in words. A generator that was never asked is not named.
+    """
+    asked = any(one.calls for one in grown)
+    kinds = (
+        _summarise(grown[0], population.profiles, config.profiles),
+        _summarise(grown[1], population.personalities, config.personalities),
+    )
     return PoolSummary(
-        generator=generator,
-        scripted=scripted,
+        generator=generator if asked else _NOBODY,
+        scripted=asked and isinstance(config.generator, ScriptedConfig),
         encoder=grown[0].encoder,
-        kinds=tuple(_summarise(one, other) for one, other in zip(grown, parted, strict=True)),
+        kinds=kinds,
         train=len(population.train.personas),
         heldout=len(population.heldout.personas) if population.heldout else 0,
         contradictions=population.train.contradictions,
@@ -232,7 +291,7 @@ def summarise_pool(grown: Sequence[Grown], population: Population, *, generator:
     )
 
 
-def _summarise(grown: Grown, parted: Parted) -> KindSummary:
+def _summarise(grown: Grown, parted: Parted, rule: StopConfig) -> KindSummary:
     asked_for = [row for row in grown.candidates if row.call is not None]
     kept = [row for row in grown.candidates if row.call is None and row.verdict == "seed"]
     growth: list[tuple[int, int]] = [(0, len(kept))]
@@ -251,6 +310,8 @@ def _summarise(grown: Grown, parted: Parted) -> KindSummary:
         prompt_tokens=sum(call.prompt_tokens for call in grown.calls),
         completion_tokens=sum(call.completion_tokens for call in grown.calls),
         stop=grown.stop,
+        min_acceptance=rule.min_acceptance,
+        window=rule.window,
         threshold=grown.threshold,
         coverage=measure_coverage(grown.kind, [one.text for one in grown.pool]),
         followed=_followed(grown),
@@ -263,7 +324,7 @@ def _summarise(grown: Grown, parted: Parted) -> KindSummary:
     )
 
 
-def _followed(grown: Grown) -> dict[str, float | None]:
+def _followed(grown: Grown) -> dict[str, float]:
     hits: Counter[str] = Counter()
     wanted: Counter[str] = Counter()
     for row in grown.candidates:
