@@ -3,8 +3,8 @@
     python benchmarks/readme_tables.py
 
 Each result file holds the command, the machine and the versions beside its `result`: `demo.json` that of `make demo`
-(its `eval/summary.json`), `world_card.json` that of `world_card.py --json`. A test checks that the README holds exactly
-these tables.
+(its `eval/summary.json`), `world_card.json` that of `world_card.py --json`, `persona_pool.json` that of
+`persona_pool.py`. A test checks that the README holds exactly these tables.
 """
 
 from __future__ import annotations
@@ -55,6 +55,52 @@ def world_card() -> str:
     ]
     headers = ["responder", *(f"AL({turn})" for turn in turns), "to disclosed-only oracle"]
     return as_markdown(headers, rows)
+
+
+def persona_pool() -> str:
+    """Milliseconds for one candidate in a batch, and megabytes."""
+    found = result("persona_pool")
+    headers = ["one candidate", "pool", "ms", "speed-up", "near-duplicates found", "file, MB", "memory, MB"]
+    return as_markdown(headers, [*screening_rows(found["screening"]), *search_rows(found)])
+
+
+def screening_rows(found: dict[str, Any]) -> list[list[str]]:
+    titles = {
+        "release": "pool and candidate encoded for every comparison (the paper's release)",
+        "pool_encoded_anew": "pool encoded for every candidate",
+        "one_by_one": "pool kept, candidates encoded one by one",
+        "in_batches": f"pool kept, candidates encoded in batches of {found['batch']}",
+        "vectors_known": "all embeddings known",
+    }
+    pool, speedup = f"{found['pool']:,}", {"release": 1, **found["release_to"]}
+    return [
+        [title, pool, digits(1000 * found["seconds_per_candidate"][name]["median"]), digits(speedup[name]), *["–"] * 3]
+        for name, title in titles.items()
+    ]
+
+
+def search_rows(found: dict[str, Any]) -> list[list[str]]:
+    rows = []
+    exact = found["exact"]
+    for name, seconds in exact["seconds_per_call"].items():
+        memory = [megabytes(exact["memory"][name][part]) for part in ("file_bytes", "added_bytes")]
+        each = digits(1000 * seconds["median"] / exact["queries"])
+        rows.append([f"search: exact, {name} file", f"{exact['rows']:,}", each, "–", "all", *memory])
+    for one in found["approximate"]:
+        each = digits(1000 * one["seconds_per_call"]["approximate"]["median"] / one["queries_per_call"])
+        near = "–" if one["near_reported"] is None else f"{one['near_reported']:.1%}"
+        memory = ["–", megabytes(one["index_bytes"])]
+        rows.append(["search: approximate, in memory", f"{one['rows']:,}", each, "–", near, *memory])
+    return rows
+
+
+def megabytes(count: int | None) -> str:
+    return "–" if count is None else f"{count / 1e6:,.0f}"
+
+
+def digits(value: float) -> str:
+    """Three digits, or as many as a whole number has."""
+    return f"{value:,.0f}" if value >= 99.95 else f"{value:#.3g}"
 
 
 def result(name: str) -> dict[str, Any]:

@@ -82,7 +82,9 @@ def test_statuses_split_the_report() -> None:
 
 def test_lower_bounds_are_those_of_the_package() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    bounds = [entry for extra in ("endpoint", "train", "personas", "offline") for entry in extras[extra] if ">=" in entry]
+    bounds = [
+        entry for extra in ("endpoint", "train", "personas", "offline") for entry in extras[extra] if ">=" in entry
+    ]
     wanted = dict(entry.split(">=") for entry in bounds)
     known = {package: oldest for packages in doctor.OLDEST_PACKAGES.values() for package, oldest in packages.items()}
     assert {**known, "torch": doctor.OLDEST_TORCH} == wanted

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from interalign.personas.compose import WorldConfig, compose_personas
     from interalign.personas.description import Description
     from interalign.personas.exchange import read_pool, write_dataset
+    from interalign.personas.filter import SemanticFilter
     from interalign.personas.grow import grow_pool
     from interalign.personas.persona import Persona
     from interalign.personas.pool import PoolConfig
@@ -56,6 +57,7 @@ __all__ = [
     "Recipe",
     "RunBusy",
     "RunMismatch",
+    "SemanticFilter",
     "SimulateConfig",
     "StorageError",
     "Summary",
@@ -112,6 +114,7 @@ _HOMES = {
     "Description": "interalign.personas.description",
     "read_pool": "interalign.personas.exchange",
     "write_dataset": "interalign.personas.exchange",
+    "SemanticFilter": "interalign.personas.filter",
     "grow_pool": "interalign.personas.grow",
     "Persona": "interalign.personas.persona",
     "PoolConfig": "interalign.personas.pool",

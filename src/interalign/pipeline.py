@@ -48,6 +48,7 @@ from interalign.llm.offline import resolve_model
 from interalign.personas.compose import compose_personas
 from interalign.personas.description import KINDS, Description, Kind
 from interalign.personas.exchange import write_dataset, write_descriptions_parquet
+from interalign.personas.filter import SemanticFilter
 from interalign.personas.generate import PLURALS
 from interalign.personas.grow import CandidateRow, Grown, grow_pool
 from interalign.personas.neighbours import ApproximateIndex
@@ -225,20 +226,22 @@ async def _grow_pool(
     async with open_model(config.generator, {_GENERATOR: persona_writer()}, _GENERATOR) as model:
         for kind in KINDS:
             stop = config.profiles if kind == "profile" else config.personalities
+            index = ApproximateIndex(encoder.dimension) if config.index == "approximate" else None
+            pool = SemanticFilter(kind, encoder, borders[kind][0], index)
             with work.bar(f"growing {PLURALS[kind]}", stop.target) as bar:
-                grown.append(
-                    await grow_pool(
-                        starts[kind],
-                        journalled(model, work.journal),
-                        encoder,
-                        config.grow,
-                        stop,
-                        threshold=borders[kind][0],
-                        seed=work.recipe.seed,
-                        index=ApproximateIndex(encoder.dimension) if config.index == "approximate" else None,
-                        on_call=bar.at_size,
-                    )
+                bar.at_size(len(starts[kind]), 0)
+                one = await grow_pool(
+                    starts[kind],
+                    journalled(model, work.journal),
+                    pool,
+                    config.grow,
+                    stop,
+                    seed=work.recipe.seed,
+                    on_call=bar.at_size,
                 )
+                # Again, for where no call was made: seeds that repeat each other were dropped.
+                bar.at_size(len(one.pool), len(one.calls))
+                grown.append(one)
     return grown
 
 
@@ -264,10 +267,7 @@ def _write_pool(work: Work, grown: Sequence[Grown], encoder: Encoder) -> None:
     write_jsonl(work.run.personas, population.train.personas)
     if population.heldout:
         write_jsonl(work.run.heldout, population.heldout.personas)
-    generator = _name_of(config.generator)
-    summary = summarise_pool(
-        grown, population, generator=generator, scripted=isinstance(config.generator, ScriptedConfig)
-    )
+    summary = summarise_pool(grown, population, config, generator=_name_of(config.generator))
     write_dataset(pool / "dataset", population.personas, _pool_facts(work, summary))
     write_json(pool / "summary.json", summary)
 

@@ -90,8 +90,10 @@ def _merged(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
     for key, value in changes.items():
         before = merged.get(key)
         # A table that names another backend is another kind of table, and keeps nothing of the old one.
-        replaced = not (isinstance(before, dict) and isinstance(value, Mapping)) or "backend" in value
-        merged[key] = value if replaced else _merged(before, value)
+        if isinstance(before, dict) and isinstance(value, Mapping) and "backend" not in value:
+            merged[key] = _merged(before, value)
+        else:
+            merged[key] = value
     return merged
 
 

@@ -182,7 +182,7 @@ def test_a_server_that_is_gone_ends_in_one_line_and_loses_nothing(run: Run, tmp_
     (tmp_path / "gone.toml").write_text(recipe, encoding="utf-8")
     code, said = run("grow", "--recipe", "gone.toml", "--out", "out")
     assert code == 8
-    assert "calls for profiles failed" in said and "cannot be reached" in said and "To mend it" in said
+    assert "for profiles failed" in said and "cannot be reached" in said and "To mend it" in said
     assert not (tmp_path / "out" / "personas.jsonl").exists()
 
 

@@ -18,6 +18,7 @@ from interalign.llm.journal import Journal, journalled
 from interalign.llm.model import Answer, ChatModel, Request, Usage
 from interalign.llm.scripted import ScriptedModel
 from interalign.personas.description import Description, Kind
+from interalign.personas.filter import SemanticFilter
 from interalign.personas.grow import CandidateRow, GrowConfig, Grown, StopConfig, grow_pool
 from interalign.personas.seeds import seeds
 from interalign.personas.wellformed import FormConfig
@@ -39,7 +40,9 @@ def grow(model: ChatModel, config: GrowConfig = CONFIG, **changes: Any) -> Grown
         for name in ("target", "min_acceptance", "window", "max_calls", "max_tokens")
         if name in options
     }
-    return asyncio.run(grow_pool(options.pop("seeds"), model, WordEncoder(), config, StopConfig(**limits), **options))
+    start = options.pop("seeds")
+    pool = SemanticFilter(start[0].kind if start else "profile", WordEncoder(), options.pop("threshold"))
+    return asyncio.run(grow_pool(start, model, pool, config, StopConfig(**limits), **options))
 
 
 def says(*answers: str) -> ScriptedModel:

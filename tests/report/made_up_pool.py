@@ -216,11 +216,11 @@ def summarised(
         prompt_tokens=120_345 + len(members),
         completion_tokens=98_761 + len(members),
         stop="saturated" if kind == "profile" else "target",
+        min_acceptance=0.1,
+        window=5,
         threshold=0.71 if kind == "profile" else 0.8,
         coverage=covered(kind, rows),
-        followed={
-            name: None if name == "education" else 0.52 + 0.06 * place for place, name in enumerate(LEVELS[kind])
-        },
+        followed={name: 0.52 + 0.06 * place for place, name in enumerate(LEVELS[kind]) if name != "education"},
         growth=tuple(growth),
         gate=0.66 if kind == "profile" else 0.74,
         heldout=side["heldout"],

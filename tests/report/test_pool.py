@@ -151,7 +151,7 @@ def test_a_scripted_pool_says_plainly_that_no_model_wrote_it() -> None:
     ("stop", "sentence"),
     [
         ("target", "because their target of 60 was reached."),
-        ("saturated", "of the last 130 candidates were new."),
+        ("saturated", "because fewer than 10 % of the last 100 candidates were new."),
         ("budget", "because the budget was spent, with 11 calls and 219,226 tokens."),
         ("unreadable", "because nothing in the last answers could be read."),
     ],
@@ -160,20 +160,44 @@ def test_why_growth_ended_stands_in_words(made: Pool, stop: Stop, sentence: str)
     assert sentence in Elements(page_of(changed(made, "profile", stop=stop))).words("finding")
 
 
-def test_saturation_is_told_with_the_share_of_the_last_ten_calls(made: Pool) -> None:
-    growth = ((0, 20), *((20 * call, 20 + 2 * call) for call in range(1, 31)))
-    words = Elements(page_of(changed(made, "profile", stop="saturated", growth=growth))).words("finding")
-    assert "because only 10 % of the last 200 candidates were new." in words
+def test_saturation_is_told_by_its_rule_and_the_candidates_that_met_it(made: Pool) -> None:
+    # Ten calls bring 20 candidates each, of which 5 are new, then ten bring 18 and none. The last three were in flight
+    # when the pool was found to be saturated.
+    growth = [(0, 20)]
+    for asked, new in [(20, 5)] * 10 + [(18, 0)] * 10 + [(7, 7)] * 3:
+        growth.append((growth[-1][0] + asked, growth[-1][1] + new))
+    rule = {"stop": "saturated", "min_acceptance": 0.025, "window": 10, "growth": tuple(growth)}
+    words = Elements(page_of(changed(made, "profile", **rule))).words("finding")
+    assert "because fewer than 2.5 % of the last 180 candidates were new." in words
+
+
+def complete(made: Pool, *kinds: Kind) -> Pool:
+    """The pool as if these kinds had been complete from the start."""
+    for kind in kinds:
+        made = changed(
+            made, kind, candidates=0, accepted=0, rejections={}, outcomes={}, growth=((0, 20),), seeds=20, size=20
+        )
+    return Pool(made.summary, made.pools, [], {}, {})
 
 
 def test_a_pool_that_nobody_grew_says_so(made: Pool) -> None:
-    nothing: dict[str, Any] = {"candidates": 0, "accepted": 0, "rejections": {}, "outcomes": {}, "growth": ((0, 20),)}
-    alone = Pool(changed(made, "profile", **nothing).summary, made.pools, [], {}, {})
-    elements = Elements(page_of(alone))
-    assert "The profiles are the 20 that were there at the start; none was asked for." in elements.words("finding")
+    elements = Elements(page_of(complete(made, "profile")))
+    assert "The pool of profiles was complete from the start, with 20 descriptions." in elements.words("finding")
+    assert "The personalities grew from" in elements.words("finding")
+    assert "written by a-model-of-8B." in elements.words("finding")
     assert "No map was drawn of the profiles." in elements.words("map")
     assert "Rejected candidates" not in elements.text
     assert "accepted 0 \N{EN DASH}" in elements.words("candidates")
+
+
+def test_where_no_kind_grew_nobody_is_said_to_have_written(made: Pool) -> None:
+    nobody = complete(made, "profile", "personality")
+    elements = Elements(page_of(nobody, facts={"Written by": nobody.summary.generator}))
+    words = elements.words("finding")
+    assert words.count("was complete from the start") == 2
+    assert "written by" not in words and "No language model" not in words and "A script" not in words
+    labels = [value for _, attributes in elements.tags if (value := attributes.get("aria-label"))]
+    assert not any("grew from" in label or "stopped" in label for label in labels)
 
 
 def test_hostile_text_stays_text_everywhere() -> None:

@@ -84,6 +84,24 @@ def test_curves_and_maps_are_drawn(open_page: Any, report: Path) -> None:
         assert page.locator(f"#map-{kind} .points path").count() == size
 
 
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("rejected", [0, 3, 20, 40, 90, 250, 2_000])
+def test_the_names_in_a_curve_keep_clear_of_each_other(
+    open_page: Any, tmp_path: Path, width: int, rejected: int
+) -> None:
+    path = tmp_path / "pool.html"
+    write(path, *pool(60, 24, rejected).parts, title="A pool", facts={})
+    page = open_page(path, width=width)
+    for kind in ("profile", "personality"):
+        figure = page.locator(f"#growth-{kind}")
+        names = figure.locator(".annotation-text-g")
+        assert names.all_text_contents()[0] == "everything accepted"
+        line, size = (names.nth(index).bounding_box() for index in range(2))
+        axis = figure.locator(".yaxislayer-above").bounding_box()
+        assert line["x"] > axis["x"] + axis["width"]
+        assert line["x"] + line["width"] < size["x"] or line["y"] > size["y"] + size["height"]
+
+
 def test_colours_follow_the_chosen_dimension_and_a_group_stands_alone(open_page: Any, report: Path) -> None:
     place = open_page(report).locator("#map-profile")
     assert legend(place) == ["to train on 52", "refused 2", "held out 6"]

@@ -29,7 +29,7 @@ DEMO = Path("runs/demo")
 
 
 def chosen_recipe(recipe: Path | None, folder: Path, default: Recipe | None = None) -> Recipe:
-    """The recipe that was named, else the run folder's own, else the default, which is the demo's; raises InputError."""
+    """The recipe that was named, else the run folder's own, else the default (the demo's); raises InputError."""
     from interalign.recipe import demo_recipe, load_recipe
 
     kept = folder / "recipe.toml"

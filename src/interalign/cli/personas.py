@@ -169,6 +169,7 @@ def calibrate(
     from interalign.llm.offline import OFFLINE_ENCODER
     from interalign.personas.calibrate import calibrate as propose
     from interalign.personas.calibrate import different_people
+    from interalign.personas.description import KINDS
     from interalign.personas.split import SplitConfig
     from interalign.run import write_json
 
@@ -180,9 +181,9 @@ def calibrate(
                 one,
                 [other.text for other in given if other.kind == one] or different_people(one),
                 encoding,
-                heldout=number,
+                heldout=sizes.heldout_profiles if one == "profile" else sizes.heldout_personalities,
             )
-            for one, number in (("profile", sizes.heldout_profiles), ("personality", sizes.heldout_personalities))
+            for one in KINDS
         ]
     if json is not None:
         write_json(json, found)

@@ -20,7 +20,7 @@ __all__ = ["show_audit", "show_calibration", "show_pool"]
 _TEXT_SHOWN = 150
 _STOPS = {
     "target": "it reached its target size",
-    "saturated": "hardly any candidate was new any more",
+    "saturated": "fewer than {share:g} % of the last {candidates:,} candidates were new",
     "budget": "the budget was spent",
     "unreadable": "no answer could be read any more",
 }
@@ -50,10 +50,11 @@ def show_pool(summary: PoolSummary) -> None:
     out.print()
     out.print(table)
     for one in summary.kinds:
-        out.print(f"The {one.kind} pool stopped growing because {_STOPS[one.stop]}.", highlight=False)
+        out.print(f"The {one.kind} pool {_end(one)}.", highlight=False)
         if one.seeds_too_similar:
             out.print(
-                f"{one.seeds_too_similar} of its {one.seeds} seeds are nearer to another than the threshold; they stay.",
+                f"{one.seeds_too_similar} of its {one.seeds} seeds are nearer to another than the threshold; they "
+                "stay.",
                 highlight=False,
             )
     if summary.scripted:
@@ -136,6 +137,13 @@ def _all_of(counts: Iterable[Mapping[str, int]]) -> list[str]:
 
 def _share(count: int, total: int) -> str:
     return f"{count:,} ({count / total:.0%})" if total else f"{count:,}"
+
+
+def _end(one: KindSummary) -> str:
+    if not one.calls:
+        return "was complete from the start"
+    why = _STOPS[one.stop].format(share=100 * one.min_acceptance, candidates=one.last_candidates)
+    return f"stopped growing because {why}"
 
 
 def _sides(one: KindSummary) -> str:

@@ -83,7 +83,8 @@ class SentenceEncoder:
             ) from error
         self._batch_size = batch_size
         self._name = f"{name}-{_fingerprint(self._model)}"
-        self._dimension = int(self._model.get_embedding_dimension())
+        # Asked of a vector: what a model says of itself may be missing.
+        self._dimension = int(self._model.encode([""], show_progress_bar=False).shape[1])
 
     def __repr__(self) -> str:
         return f"SentenceEncoder({self._name!r})"

@@ -103,6 +103,7 @@ def calibrate(kind: Kind, texts: Sequence[str], encoder: Encoder, *, heldout: in
     threshold = _best_border(judged, different)
     # Whatever the encoder, a gate is above 0.
     gate = max(round(threshold - _MARGIN, 2), 0.01)
+    caught = [ungendered(one) == ungendered(flip) for one, flip in zip(*made["other gender"], strict=True)]
     return Calibration(
         encoder=encoder.name,
         kind=kind,
@@ -112,7 +113,7 @@ def calibrate(kind: Kind, texts: Sequence[str], encoder: Encoder, *, heldout: in
         copies=tuple(_spread(label, scores, threshold, gate) for label, scores in copies.items()),
         different=_spread("nearest of all", different, threshold, gate),
         against_few=_spread(f"nearest of {heldout}", against_few, threshold, gate),
-        gender_caught=float(np.mean([ungendered(a) == ungendered(b) for a, b in zip(*made["other gender"], strict=True)])),
+        gender_caught=float(np.mean(caught)),
     )
 
 

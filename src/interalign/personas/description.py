@@ -7,7 +7,6 @@ A description is known by a content id. Two texts that differ only in case, punc
 from __future__ import annotations
 
 import hashlib
-import re
 import unicodedata
 from typing import Annotated, Literal, TypeAlias
 
@@ -21,8 +20,6 @@ Kind: TypeAlias = Literal["profile", "personality"]
 Origin: TypeAlias = Literal["seed", "generated", "imported"]
 
 KINDS: tuple[Kind, ...] = ("profile", "personality")
-
-_WORD = re.compile(r"\w+")
 
 
 class Description(Value):
@@ -48,4 +45,7 @@ class Description(Value):
 
 def normalised(text: str) -> str:
     """The words of `text` in compatible, case-folded form, one space between them: the key for exact duplicates."""
-    return " ".join(_WORD.findall(unicodedata.normalize("NFKC", text).casefold()))
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    # Marks are parts of letters in many scripts (Hindi vowels), though no word characters to regular expressions.
+    words = "".join(one if unicodedata.category(one)[0] in "LMN" else " " for one in folded)
+    return " ".join(words.split())

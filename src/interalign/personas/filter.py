@@ -57,6 +57,21 @@ class SemanticFilter:
         return len(self._members)
 
     @property
+    def kind(self) -> Kind:
+        """Of all members."""
+        return self._kind
+
+    @property
+    def threshold(self) -> float:
+        """A candidate enters when its largest cosine to a member is below this."""
+        return self._threshold
+
+    @property
+    def encoder_name(self) -> str:
+        """What compares."""
+        return self._encoder.name
+
+    @property
     def members(self) -> tuple[Description, ...]:
         """The pool, in the order of entry."""
         return tuple(self._members)

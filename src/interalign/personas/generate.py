@@ -1,8 +1,8 @@
 """Asking a language model for new descriptions, and reading what it answers.
 
 What always holds: pool members stand in the prompt as JSON between tags that no text can close, and the instructions
-are the same bytes whatever the members say. An answer is either JSON of the form that was asked for, or it is unreadable
-as a whole; nothing is fished out of prose.
+are the same bytes whatever the members say. An answer is either JSON of the form that was asked for, or it is
+unreadable as a whole; nothing is fished out of prose.
 """
 
 from __future__ import annotations

@@ -20,14 +20,12 @@ from typing import Annotated, Literal, TypeAlias
 from pydantic import Field
 
 from interalign.errors import InputError, ModelError
-from interalign.llm.encoder import Encoder
 from interalign.llm.model import Answer, ChatModel, Request, Sampling
 from interalign.messages import Value
 from interalign.personas.coverage import Outline, draw_outlines, shown
 from interalign.personas.description import Description, Kind
 from interalign.personas.filter import Duplicate, Screening, SemanticFilter, Threshold
 from interalign.personas.generate import PLURALS, Draft, Unreadable, ask, ask_again, instructions, read_answer
-from interalign.personas.neighbours import VectorIndex
 from interalign.personas.wellformed import LANGUAGES, Fault, FormConfig, fault
 from interalign.run import derive_seed
 
@@ -121,50 +119,45 @@ class Grown(Value):
 async def grow_pool(
     seeds: Sequence[Description],
     model: ChatModel,
-    encoder: Encoder,
+    pool: SemanticFilter,
     config: GrowConfig,
     stop: StopConfig,
     *,
-    threshold: float,
     seed: int,
-    index: VectorIndex | None = None,
     on_call: Callable[[int, int], None] | None = None,
 ) -> Grown:
-    """Grow a pool of the seeds' kind.
+    """Grow a pool.
 
     Args:
-        seeds: At least one, all of one kind. They stay, however near to each other; repeated texts are dropped.
+        seeds: At least one, of the pool's kind. They stay, however near to each other; repeated texts are dropped.
         model: The generator.
-        encoder: What the filter compares with.
+        pool: An empty filter; it says which candidates enter, and holds the pool afterwards.
         config: How candidates are asked for.
         stop: When to end.
-        threshold: A candidate enters when its largest cosine to the pool is below it.
         seed: Examples, outlines and answers derive from it.
-        index: An empty index, where exact search is not wanted.
         on_call: Told the size of the pool and the number of calls after each call.
 
     Raises:
-        InputError: there are no seeds, or they are of two kinds.
+        InputError: there are no seeds, or they are of another kind.
         ModelError: the model failed several calls in a row. Answers that came are in the journal, if there is one.
     """
-    kinds = {one.kind for one in seeds}
-    if len(kinds) != 1:
-        what = "There are no seeds to grow a pool from" if not kinds else "The seeds are of two kinds"
+    if not seeds or any(one.kind != pool.kind for one in seeds):
+        what = "There are no seeds" if not seeds else "Not all seeds are"
         raise InputError(
-            f"{what}.", mend="give a file with descriptions of one kind, or leave it out for the seeds in the package."
+            f"{what} of the kind {pool.kind}.",
+            mend="give a file of one kind, or the package's seeds.",
         )
-    filter_ = SemanticFilter(kinds.pop(), encoder, threshold, index)
-    growth = _Growth(seeds[0].kind, filter_, config, stop, seed)
+    growth = _Growth(pool.kind, pool, config, stop, seed)
     await asyncio.to_thread(growth.plant, seeds)
     reason = await _run(growth, model, on_call)
     return Grown(
-        kind=growth.kind,
-        pool=growth.filter.members,
+        kind=pool.kind,
+        pool=pool.members,
         candidates=tuple(growth.candidates),
         calls=tuple(growth.calls),
         stop=reason,
-        threshold=threshold,
-        encoder=encoder.name,
+        threshold=pool.threshold,
+        encoder=pool.encoder_name,
     )
 
 

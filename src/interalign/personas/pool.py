@@ -30,10 +30,10 @@ from interalign.personas.split import NearPair, Parted, SplitConfig, halves, hol
 __all__ = [
     "KindConfig",
     "KindSummary",
+    "PersonalitiesConfig",
     "PoolConfig",
     "PoolMaps",
     "PoolSummary",
-    "PersonalitiesConfig",
     "Population",
     "ProfilesConfig",
     "first_members",
@@ -56,7 +56,7 @@ class KindConfig(StopConfig):
     seeds: str | None = None
     """A file or folder with descriptions to start from (see `personas/exchange`); left out, the package's own."""
     threshold: Threshold | None = None
-    """A candidate enters when its largest cosine to the pool is below it; left out, what the encoder is calibrated to."""
+    """A candidate enters when its largest cosine to the pool is below it; left out, the calibrated one."""
 
 
 class ProfilesConfig(KindConfig):

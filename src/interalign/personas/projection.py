@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from typing import Annotated, Any, Literal
 
@@ -52,11 +51,11 @@ def _pca(vectors: NDArray[np.float32]) -> tuple[Any, float | None]:
     except ImportError:
         raise MissingExtra("scikit-learn", "personas") from None
     analysis = PCA(n_components=2, svd_solver="full")
-    # One text many times has no variance to divide.
+    # One text many times has no variance that could be divided.
     with np.errstate(invalid="ignore"):
         places = analysis.fit_transform(vectors)
-    kept = float(analysis.explained_variance_ratio_.sum())
-    return places, min(1.0, kept) if math.isfinite(kept) else None
+    varies = np.ptp(vectors, axis=0).any()
+    return places, float(min(1.0, analysis.explained_variance_ratio_.sum())) if varies else None
 
 
 def _umap(vectors: NDArray[np.float32], seed: int) -> Any:

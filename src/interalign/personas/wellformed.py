@@ -53,11 +53,11 @@ class FormConfig(Value):
 
 
 _PLACEHOLDER = re.compile(
-    r"\[(?:insert|your|name|age|city|job|occupation|country|hobby)\b[^\]]*\]|\{\w+\}|<\w+>|(?:\.\.\.|…)$", re.I
+    r"\[(?:insert|your|name|age|city|job|occupation|country|hobby)\b[^\[\]]*\]|\{\w+\}|<\w+>|(?:\.\.\.|…)$", re.I
 )
 _THIRD_PERSON = re.compile(r"\b(?:she|he|they|her|his|their)\b", re.I)
 _OTHER_PERSON = re.compile(r"\b(?:i|me|my|myself|we|our|you|your|yourself)\b", re.I)
-_QUOTED = re.compile(r'"[^"]*"|“[^”]*”')
+_QUOTED = re.compile(r'"[^"]*"|“[^“”]*”')
 _OPENING = re.compile(rf"\W*{_OTHER_PERSON.pattern}", re.I)
 _PASSING = 2
 _SEQUENCE = 6
@@ -76,25 +76,32 @@ def fault(text: str, config: FormConfig, instructions: str = "") -> Fault | None
     Raises:
         MissingExtra: the package that tells languages apart is not installed.
     """
+    return _of_form(text, config) or _of_voice(text, config) or _of_repetition(text, instructions)
+
+
+def _of_form(text: str, config: FormConfig) -> Fault | None:
     if len(text) < config.min_characters:
         return "too short"
     if len(text) > config.max_characters:
         return "too long"
-    if _PLACEHOLDER.search(text):
-        return "placeholder"
+    return "placeholder" if _PLACEHOLDER.search(text) else None
+
+
+def _of_voice(text: str, config: FormConfig) -> Fault | None:
     if addresses_a_model(text) is not None:
         return "speaks to a model"
     if not _language_is(text, config.language):
         return "another language"
-    if config.language == "en" and not _is_in_third_person(text):
-        return "not in the third person"
+    return "not in the third person" if config.language == "en" and not _is_in_third_person(text) else None
+
+
+def _of_repetition(text: str, instructions: str) -> Fault | None:
     sequences = _sequences(text)
     if sequences and len(set(sequences)) < (1 - _REPEATED_SHARE) * len(sequences):
         return "repeats itself"
     told = set(_sequences(instructions))
-    if sequences and sum(one in told for one in sequences) > _COPIED_SHARE * len(sequences):
-        return "repeats the instructions"
-    return None
+    copied = sum(one in told for one in sequences) > _COPIED_SHARE * len(sequences)
+    return "repeats the instructions" if copied else None
 
 
 def _is_in_third_person(text: str) -> bool:

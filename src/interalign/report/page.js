@@ -1,41 +1,17 @@
-"use strict";
-// Shows the figures, the conversations and the trees of the page's JSON island. Texts of models and users only ever
-// become text nodes.
+// Shows the figures, the conversations and the trees of a run's JSON island. Stands behind shared.js.
 
-const data = JSON.parse(document.getElementById("data").textContent);
-const narrow = window.matchMedia("(max-width: 719px)");
-const dark = window.matchMedia("(prefers-color-scheme: dark)");
 const DASHES = ["dash", "dot", "dashdot", "longdash"];
 const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "cross", "x"];
 
-// -- Elements ---------------------------------------------------------------------------------------------------
-
-function element(tag, properties = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (name in made) made[name] = value;
-    else made.setAttribute(name, value);
-  }
-  made.append(...children.filter((child) => child !== null && child !== undefined));
-  return made;
-}
-
-const block = (className, ...children) => element("div", { className }, ...children);
-const text = (className, words) => element("span", { className, textContent: words });
 const points = (value) => (value === null ? "\u2013" : value.toFixed(2));
 const words = (name) => name.replaceAll("_", " ");
 
 // -- Figures ----------------------------------------------------------------------------------------------------
 
-function ink(name) {
-  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-}
-
-// Plotly reads a small markup in its labels; a model's name is none.
 function label(name) {
   const most = narrow.matches ? 20 : 28;
   const short = name.length > most ? name.slice(0, most - 1) + "\u2026" : name;
-  return short.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;");
+  return unmarked(short);
 }
 
 function looks() {
@@ -50,21 +26,6 @@ function looks() {
     }
     return { color: ink(`--series-${1 + (index % 6)}`), dash: "solid", symbol: SYMBOLS[index % 6], width: 2.5 };
   });
-}
-
-function layout(more) {
-  const axis = {
-    gridcolor: ink("--rule"), zerolinecolor: ink("--muted"), linecolor: ink("--rule"), automargin: true,
-    tickfont: { color: ink("--muted") }, fixedrange: true,
-  };
-  const base = {
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: true,
-    font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: ink("--ink") },
-    hoverlabel: { bgcolor: ink("--card"), bordercolor: ink("--rule"), font: { color: ink("--ink") } },
-    margin: { l: 8, r: 12, t: 8, b: 8 },
-  };
-  const { xaxis, yaxis, ...rest } = more;
-  return { ...base, ...rest, xaxis: { ...axis, ...xaxis }, yaxis: { ...axis, ...yaxis } };
 }
 
 function translucent(color, share) {
@@ -148,7 +109,7 @@ function drawDifferences(id, field, digits) {
   });
   figure.style.height = `${70 + 34 * shown.length}px`;
   Plotly.react(id, traces, layout({
-    xaxis: { zeroline: true, zerolinewidth: 2, rangemode: "tozero", nticks: 6 },
+    xaxis: { zeroline: true, zerolinewidth: 2, zerolinecolor: ink("--muted"), rangemode: "tozero", nticks: 6 },
     yaxis: { tickvals: shown.map((_, row) => row), ticktext: shown.map((index) => label(data.models[index].name)), range: [-0.6, shown.length - 0.4], showgrid: false, zeroline: false, tickfont: { color: ink("--ink") } },
   }), { displayModeBar: false, responsive: true });
 }

@@ -1,29 +1,15 @@
-"use strict";
-// Shows the curves, the maps and the rejected candidates of the page's JSON island. Descriptions only ever become
-// text nodes, or hover texts with their markup taken out.
+// Shows the curves, the maps and the rejected candidates of a pool's JSON island. Stands behind shared.js. In hover
+// texts, which are no text nodes, the markup of descriptions is taken out.
 
-const data = JSON.parse(document.getElementById("data").textContent);
-const narrow = window.matchMedia("(max-width: 719px)");
-const dark = window.matchMedia("(prefers-color-scheme: dark)");
 const PAGE = 20;
 const SIDES = [["train", "to train on", "--level-0"], ["refused", "refused", "--level-3"], ["heldout", "held out", "--level-1"]];
 const ORIGINS = { seed: ["diamond", 9.5], generated: ["circle", 7], imported: ["square", 7] };
+const ACCEPTED_PIXELS = 130; // what "everything accepted" takes
+const AXIS_PIXELS = 60; // what the axis beside a curve takes, with the margins
 const UNSTATED = { label: "not stated", color: "--unstated" };
 
 // -- Elements ---------------------------------------------------------------------------------------------------
 
-function element(tag, properties = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (name in made) made[name] = value;
-    else made.setAttribute(name, value);
-  }
-  made.append(...children.filter((child) => child !== null && child !== undefined));
-  return made;
-}
-
-const block = (className, ...children) => element("div", { className }, ...children);
-const text = (className, words) => element("span", { className, textContent: words });
 const cosine = (value) => (value === null ? "\u2013" : value.toFixed(3));
 const count = (value) => value.toLocaleString("en");
 
@@ -43,26 +29,13 @@ function choice(label, options, act) {
 
 // -- Figures ----------------------------------------------------------------------------------------------------
 
-function ink(name) {
-  return getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+// The looks of both figures: no legend, and hover labels that a description can be read in.
+function plain(more) {
+  const font = { family: getComputedStyle(document.body).fontFamily, size: 13, color: ink("--ink") };
+  return layout({ showlegend: false, hoverlabel: { bgcolor: ink("--card"), bordercolor: ink("--control"), align: "left", font }, ...more });
 }
 
-function layout(more) {
-  const axis = {
-    gridcolor: ink("--rule"), zerolinecolor: ink("--rule"), linecolor: ink("--rule"), automargin: true,
-    tickfont: { color: ink("--muted") }, fixedrange: true,
-  };
-  const base = {
-    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", autosize: true, showlegend: false,
-    font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: ink("--ink") },
-    hoverlabel: { bgcolor: ink("--card"), bordercolor: ink("--control"), align: "left", font: { family: getComputedStyle(document.body).fontFamily, size: 13, color: ink("--ink") } },
-    margin: { l: 8, r: 12, t: 8, b: 8 },
-  };
-  const { xaxis, yaxis, ...rest } = more;
-  return { ...base, ...rest, xaxis: { ...axis, ...xaxis }, yaxis: { ...axis, ...yaxis } };
-}
-
-// Plotly reads a small markup in its labels; a description is none. Lines are broken at words, long words are cut up.
+// Lines are broken at words, long words are cut up.
 function hoverText(words, width) {
   const lines = [""];
   for (const word of words.split(/\s+/).flatMap((one) => one.match(new RegExp(`.{1,${width}}`, "gu")) ?? [])) {
@@ -71,7 +44,16 @@ function hoverText(words, width) {
     else lines[lines.length - 1] = line ? `${line} ${word}` : word;
   }
   const shown = lines.length > 16 ? [...lines.slice(0, 15), "\u2026"] : lines;
-  return shown.map((line) => line.replaceAll("&", "&amp;").replaceAll("<", "&lt;").replaceAll(">", "&gt;")).join("<br>");
+  return shown.map(unmarked).join("<br>");
+}
+
+// The name of the dotted line, from (0, first) to (end, first + end): above its middle, or a little further up where
+// the axis would be in the way; beside the end of a line too steep for both.
+function acceptedLabel(first, end, pixels) {
+  const share = Math.max(0.5, ACCEPTED_PIXELS / pixels);
+  const look = { text: "everything accepted", showarrow: false, bgcolor: ink("--paper"), font: { color: ink("--muted"), size: 12 } };
+  if (share > 0.9) return { ...look, x: end, y: first + end, xanchor: "left", yanchor: "middle", xshift: 8 };
+  return { ...look, x: share * end, y: first + share * end, xanchor: "right", yanchor: "bottom", xshift: -4 };
 }
 
 function drawGrowth(one) {
@@ -93,11 +75,11 @@ function drawGrowth(one) {
     x: [0, end], y: [first, first + end], mode: "lines", hoverinfo: "skip",
     line: { color: ink("--muted"), width: 1.5, dash: "dot" },
   };
-  const steep = end < 0.7 * asked;
-  Plotly.react(figure, [curve, all], layout({
+  const plot = figure.clientWidth - AXIS_PIXELS;
+  Plotly.react(figure, [curve, all], plain({
     hovermode: "x",
     annotations: [
-      { x: end, y: first + end, text: "everything accepted", showarrow: false, xanchor: steep ? "left" : "right", yanchor: "middle", xshift: steep ? 8 : -10, font: { color: ink("--muted"), size: 12 } },
+      acceptedLabel(first, end, (end / Math.max(asked, 1)) * plot),
       { x: asked, y: size, text: count(size), showarrow: false, xanchor: "right", yanchor: "bottom", yshift: 3, font: { color: ink("--accent"), size: 14 } },
     ],
     xaxis: { title: { text: "candidates", font: { color: ink("--muted"), size: 12 } }, range: [0, 1.01 * asked], showgrid: false, zeroline: false, nticks: narrow.matches ? 5 : 7 },
@@ -166,7 +148,7 @@ function drawMap(one, figure, found, only, chosen) {
     marker: { symbol: "circle-open", size: 20, color: ink("--ink"), line: { width: 2.5 } },
   });
   const bare = { showticklabels: false, showline: false, showgrid: false, zeroline: false, fixedrange: touched };
-  Plotly.react(figure, traces, layout({
+  Plotly.react(figure, traces, plain({
     uirevision: "map", hovermode: "closest", dragmode: touched ? false : "zoom", margin: { l: 14, r: 14, t: 14, b: 14 },
     xaxis: bare, yaxis: { ...bare, scaleanchor: "x" },
   }), { displayModeBar: false, responsive: true, doubleClick: "reset" });

@@ -1,7 +1,7 @@
 """The page of a persona pool: how it was grown, what it covers, what was refused, what is held out.
 
-It follows the rules of the page of a run: everything it shows it carries, texts are data, and numbers are the
-summary's. What a large pool has too much of is drawn evenly, and the page says how much of it is shown.
+It follows the rules of every page, see `shell`, and numbers are the summary's. What a large pool has too much of is
+drawn evenly, and the page says how much of it is shown.
 """
 
 from __future__ import annotations
@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TypedDict, TypeVar
-
-from markupsafe import Markup
 
 from interalign.evaluation.summary import UNDEFINED, number
 from interalign.messages import Value
@@ -20,8 +18,8 @@ from interalign.personas.generate import PLURALS
 from interalign.personas.grow import CandidateRow
 from interalign.personas.pool import KindSummary, PoolSummary
 from interalign.personas.projection import PoolMap
-from interalign.report.island import Json, as_script
-from interalign.report.page import _asset, _environment, _policy
+from interalign.report.island import Json
+from interalign.report.shell import fill
 from interalign.run import write_text
 
 __all__ = ["MOST_PLACES", "MOST_REJECTED", "PoolIsland", "pool_island", "render", "write"]
@@ -35,7 +33,6 @@ MOST_REJECTED = 2_000
 
 _LONGEST_TEXT = 1_500
 _MOST_PAIRS = 20
-_LAST_CALLS = 10
 _ORDERED = (
     "age",
     "education",
@@ -81,7 +78,7 @@ def render(
     title: str,
     facts: Mapping[str, str],
 ) -> str:
-    """The page as one string: 1.2 MB for the figures' library, and what the shown texts take.
+    """The page as one string.
 
     Args:
         summary: All numbers of the page.
@@ -93,34 +90,26 @@ def render(
         facts: How the pool came about (recipe, seed, versions), in the order in which it is shown.
     """
     data = pool_island(summary, pools, candidates, where, sides)
-    scripts = {"figures_library": _asset("plotly-basic.min.js"), "script": _asset("pool.js")}
-    page = (
-        _environment()
-        .from_string(_asset("pool.html.jinja"))
-        .render(
-            title=title,
-            facts=facts,
-            summary=summary,
-            headline=_headline(summary),
-            kinds=[
-                _view(one, figures, where.get(one.kind))
-                for one, figures in zip(summary.kinds, data["kinds"], strict=True)
-            ],
-            shown_rejected=sum(len(one["rejected"]) for one in data["kinds"]),
-            all_rejected=sum(one["allRejected"] for one in data["kinds"]),
-            most_pairs=_MOST_PAIRS,
-            percent=_percent,
-            counted=_counted,
-            cosine="{:g}".format,
-            span=_span,
-            style=Markup(_asset("page.css") + _asset("pool.css")),
-            policy=_policy(scripts.values()),
-            data=as_script(data),
-            **{name: Markup(text) for name, text in scripts.items()},
-        )
+    return fill(
+        "pool.html.jinja",
+        styles=["page.css", "pool.css"],
+        script="pool.js",
+        data=data,
+        title=title,
+        facts=facts,
+        summary=summary,
+        headline=_headline(summary),
+        kinds=[
+            _view(one, figures, where.get(one.kind)) for one, figures in zip(summary.kinds, data["kinds"], strict=True)
+        ],
+        shown_rejected=sum(len(one["rejected"]) for one in data["kinds"]),
+        all_rejected=sum(one["allRejected"] for one in data["kinds"]),
+        most_pairs=_MOST_PAIRS,
+        percent=_percent,
+        counted=_counted,
+        cosine="{:g}".format,
+        span=_span,
     )
-    # Half a surrogate pair, as cut answers have it, cannot be written as UTF-8.
-    return page.encode("utf-8", "replace").decode("utf-8")
 
 
 # -- What the script reads --------------------------------------------------------------------------------------
@@ -308,7 +297,6 @@ class KindView(Value):
     story: str
     dimensions: tuple[DimensionView, ...]
     fates: tuple[Bar, ...]
-    calls: int
     map_note: str | None
 
 
@@ -325,7 +313,6 @@ def _view(one: KindSummary, data: KindIsland, where: PoolMap | None) -> KindView
             for name, levels in coverage.counts.items()
         ),
         fates=_bars({"accepted": one.accepted, **one.rejections}, of=one.candidates),
-        calls=sum(one.outcomes.values()),
         map_note=None if where is None or not data["points"] else _map_note(data, where),
     )
 
@@ -359,10 +346,10 @@ def _headline(summary: PoolSummary) -> tuple[str, str]:
 
 
 def _story(one: KindSummary) -> str:
-    """How one pool grew and why it stopped, in a sentence."""
+    """How one pool grew and why it stopped, or that it did not need to, in a sentence."""
     plural = PLURALS[one.kind]
-    if not sum(one.outcomes.values()):
-        return f"The {plural} are the {one.seeds:,} that were there at the start; none was asked for."
+    if not one.calls:
+        return f"The pool of {plural} was complete from the start, with {_counted(one.size, 'description')}."
     return (
         f"The {plural} grew from {_counted(one.seeds, 'seed')} to {one.size:,} with "
         f"{_counted(one.candidates, 'candidate')}, and stopped because {_stop(one)}."
@@ -374,13 +361,11 @@ def _stop(one: KindSummary) -> str:
         case "target":
             return f"their target of {one.size:,} was reached"
         case "saturated":
-            last = one.growth[-_LAST_CALLS - 1 :]
-            asked, new = last[-1][0] - last[0][0], last[-1][1] - last[0][1]
-            return f"only {_percent(new / asked if asked else None)} of the last {asked:,} candidates were new"
+            least = f"{100 * one.min_acceptance:g}\N{NO-BREAK SPACE}%"
+            return f"fewer than {least} of the last {one.last_candidates:,} candidates were new"
         case "budget":
             tokens = one.prompt_tokens + one.completion_tokens
-            calls = _counted(sum(one.outcomes.values()), "call")
-            return f"the budget was spent, with {calls} and {_counted(tokens, 'token')}"
+            return f"the budget was spent, with {_counted(one.calls, 'call')} and {_counted(tokens, 'token')}"
         case "unreadable":
             return "nothing in the last answers could be read"
 

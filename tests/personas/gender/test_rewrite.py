@@ -1,78 +1,12 @@
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from interalign.personas.gender import GENDERS, Gender, gender_of, ungendered, with_gender
-from interalign.personas.seeds import seeds
-
-RELEASE = Path("../shared/aloe-release")
-SEEDS = [text for kind in ("profile", "personality") for seed in seeds(kind) for text in (seed.text, seed.paraphrase)]
-
-
-def released(name: str) -> list[str]:
-    """The texts of a released file: JSON strings, now and then several in a line."""
-    path = RELEASE / name
-    if not path.is_file():
-        pytest.skip(f"{path} is missing: the released personas have no licence and are not part of the project")
-    decoder, rest, texts = json.JSONDecoder(), path.read_text(encoding="utf-8").strip(), []
-    while rest:
-        text, end = decoder.raw_decode(rest)
-        texts.append(text)
-        rest = rest[end:].lstrip(", \r\n")
-    return texts
-
-
-# Whose gender it is
-
-GENDER_CASES: list[tuple[str, Gender | None]] = [
-    ("She listens.", "female"),
-    ("he listens.", "male"),
-    ("They listen.", "neutral"),
-    ("SHE LISTENS.", "female"),
-    ("He's late, as always.", "male"),
-    ("They’re late, as always.", "neutral"),
-    ("Small talk bores her.", "female"),
-    ("Nothing worries him, not even his debts.", "male"),
-    ("Their patience is short.", "neutral"),
-    ("A retired widower of eighty.", "male"),
-    ("A quiet woman who collects stamps and labels them.", "female"),
-    ("A mother of three in Lagos.", "female"),
-    ("Male, 34, plumber.", "male"),
-    ("Mr Okafor sells tyres.", "male"),
-    ("Mrs. Li mends clocks.", "female"),
-    ("Her husband is retired. He cooks. He cleans. He drives the van. She works.", "female"),
-    ("She has a son. He is four. He runs. He laughs.", "female"),
-    ("They have a son. He is four. He runs. He laughs. Their house is small.", "neutral"),
-    ("She and her husband run a shop. They sell fish. They open at six. She keeps the books.", "female"),
-    ("She lives with two cats. They sleep on the sofa.", "female"),
-    ("Every morning she walks the dogs. They pull. Her arms ache.", "female"),
-    ("His sister is a judge, and she calls daily. He never answers.", "male"),
-    ("Friends say they can rely on her.", "female"),
-    ("Quick to laugh. Friends know that they can ring at midnight.", "neutral"),
-    ("Ana lives in Quito and keeps bees.", None),
-    ("Likes tea. Hates noise.", None),
-    ("Talks to the client as he/she would to a friend, in his or her words.", None),
-    ('Often says "she started it".', None),
-    ("Elle aime le vin rouge.", None),
-    ("他很安静。", None),
-    ("", None),
-    ("!?", None),
-]
-
-
-@pytest.mark.parametrize(("text", "gender"), GENDER_CASES)
-def test_gender_of(text: str, gender: Gender | None) -> None:
-    assert gender_of(text) == gender
-
-
-# One person in another gender
+from tests.personas.gender.drafts import SCRAPS, Draft, texts
+from tests.personas.gender.real_texts import SEEDS, released
 
 TO_MALE = [
     ("She listens.", "He listens."),
@@ -110,6 +44,7 @@ TO_FEMALE = [
     ("His jokes amuse him.", "Her jokes amuse her."),
     ("He is sure the fault is his.", "She is sure the fault is hers."),
     ("A friend of his laughed. He frowned.", "A friend of hers laughed. She frowned."),
+    ("Each question of his begins softly.", "Each question of hers begins softly."),
     ("He has no car.", "She has no car."),
     ("He is a widower with one son.", "She is a widow with one son."),
     ("He lives with his wife and her mother.", "She lives with her wife and her mother."),
@@ -146,6 +81,9 @@ TO_NEUTRAL = [
     ("She's tired; she's been up since four.", "They're tired; they've been up since four."),
     ("He would go and he must stay.", "They would go and they must stay."),
     ("He bakes, drives a van that has no gear, and mends it.", "They bake, drive a van that has no gear, and mend it."),
+    ("She has a degree in law and works for a firm.", "They have a degree in law and work for a firm."),
+    ("He is shy and loves to be alone.", "They are shy and love to be alone."),
+    ("- She cooks\nand bakes.\n- She naps.", "- They cook\nand bake.\n- They nap."),
     ("She cooks and it shows.", "They cook and it shows."),
     ("Doesn't she argue? She does.", "Don't they argue? They do."),
     ("He hurts himself. The fault is his.", "They hurt themselves. The fault is theirs."),
@@ -177,167 +115,6 @@ def test_a_text_without_pronouns_becomes_neutral_by_losing_its_gender() -> None:
     assert gender_of("A quiet person with a sharp tongue.") is None
 
 
-@pytest.mark.parametrize("gender", GENDERS)
-@pytest.mark.parametrize("text", [text for text, gender in GENDER_CASES if gender is None])
-def test_nothing_changes_where_no_gender_is_told(text: str, gender: Gender) -> None:
-    assert with_gender(text, gender) == text
-
-
-# The key
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("They love tea.", "she loves tea"),
-        ("She's kind.", "They are kind."),
-        ("He’s been ill.", "They have been ill."),
-        ("She doesn't mind.", "They do not mind."),
-        ("He can't wait and won't try.", "They cannot wait and will not try."),
-        ("She tries and goes.", "They try and go."),
-        ("An aunt of mine.", "An uncle of mine."),
-        ("Her book is hers.", "His book is his."),
-        ("A waitress and her wife.", "A waiter and his husband."),
-        ("Women like her.", "Men like him."),
-        ("Mrs Li is a widow.", "Mr Li is a widower."),
-        ("A self-taught nurse.", "a SELF taught nurse!"),
-    ],
-)
-def test_one_key_for_two_genders(one: str, other: str) -> None:
-    assert ungendered(one) == ungendered(other)
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        ("She likes tea.", "She likes coffee."),
-        ("He is quick to laugh.", "He is slow to laugh."),
-        ("She never argues.", "She argues."),
-        ("He has a dog.", "He had a dog."),
-        ("She minds.", "She does not mind."),
-        ("She is 34.", "She is 43."),
-    ],
-)
-def test_other_words_keep_their_difference(one: str, other: str) -> None:
-    assert ungendered(one) != ungendered(other)
-
-
-def test_seeds_and_their_paraphrases_have_keys_of_their_own() -> None:
-    assert len({ungendered(text) for text in SEEDS}) == len(SEEDS) == 80
-
-
-# Properties
-
-VERBS = ["listen", "argue", "worry", "try", "watch", "miss", "go", "reply", "apologise", "snore", "fidget", "forget"]
-# "Keeps old songs and worries" may be two things that are kept: after an object only words that are no nouns.
-NO_NOUNS = [verb for verb in VERBS if verb not in ("worry", "try", "watch")]
-OBJECTS = [
-    "old songs",
-    "the news",
-    "every promise",
-    "a grudge",
-    "small talk",
-    "{dependent} own jokes",
-    "{dependent} past",
-]
-ACTIONS = ["keep", "repeat", "ignore", "enjoy", "remember", "discuss", "fix", "carry", "tease"]
-ADVERBS = ["", "always ", "never ", "rarely ", "quietly ", "often "]
-STATES = [
-    "shy",
-    "late",
-    "a good listener",
-    "proud of {dependent} garden",
-    "hard on {reflexive}",
-    "the loudest in the room",
-]
-FRAMES = [
-    "{Subject} {adverb}{verb}.",
-    "{Subject} {adverb}{act} {thing}.",
-    "{Subject} {be} {state}.",
-    "{Subject}{'re} {state}.",
-    "{Subject} {be}n't {state}.",
-    "{Subject} {have} no patience and {adverb}{act} {thing}.",
-    "{Subject} {verb}, {verb2} and {verb3}.",
-    "{Subject} {act} {thing} and {adverb}{no_noun}.",
-    "Noise bores {object}, but {subject} {verb}.",
-    "When {subject} {be} {state}, {subject} {verb}.",
-    "People trust {object} because {subject} {do} not {base}.",
-    "{Dependent} temper is short.",
-    "At home {subject} {act} {thing}.",
-    "Whatever is broken is {independent}.",
-    "{Subject} would rather {base} than ask.",
-]
-WORDS: dict[Gender, dict[str, str]] = {
-    "female": {"subject": "she", "object": "her", "dependent": "her", "independent": "hers", "reflexive": "herself"},
-    "male": {"subject": "he", "object": "him", "dependent": "his", "independent": "his", "reflexive": "himself"},
-    "neutral": {
-        "subject": "they",
-        "object": "them",
-        "dependent": "their",
-        "independent": "theirs",
-        "reflexive": "themselves",
-    },
-}
-
-
-def third(verb: str) -> str:
-    if verb.endswith(("ss", "x", "ch", "o")):
-        return verb + "es"
-    return verb[:-1] + "ies" if verb.endswith("ry") or verb.endswith("ly") else verb + "s"
-
-
-Draft = Callable[[Gender], str]
-
-
-@st.composite
-def sentences(draw: st.DrawFn) -> Draft:
-    """A sentence about one person, ready to be told in each gender."""
-    frame = draw(st.sampled_from(FRAMES))
-    verb, verb2, verb3, base = (draw(st.sampled_from(VERBS)) for _ in range(4))
-    no_noun = draw(st.sampled_from(NO_NOUNS))
-    act, thing, state = (draw(st.sampled_from(choices)) for choices in (ACTIONS, OBJECTS, STATES))
-    adverb = draw(st.sampled_from(ADVERBS))
-
-    def told(gender: Gender) -> str:
-        forms = WORDS[gender]
-        plural = gender == "neutral"
-        finite: dict[str, Any] = {
-            "verb": verb if plural else third(verb),
-            "verb2": verb2 if plural else third(verb2),
-            "verb3": verb3 if plural else third(verb3),
-            "no_noun": no_noun if plural else third(no_noun),
-            "act": act if plural else third(act),
-            "be": "are" if plural else "is",
-            "'re": "'re" if plural else "'s",
-            "have": "have" if plural else "has",
-            "do": "do" if plural else "does",
-            "base": base,
-            "adverb": adverb,
-            "thing": thing.format(**forms),
-            "state": state.format(**forms),
-        }
-        return frame.format(Subject=forms["subject"].title(), Dependent=forms["dependent"].title(), **forms, **finite)
-
-    return told
-
-
-@st.composite
-def texts(draw: st.DrawFn) -> Draft:
-    """A text about one person; its first sentence begins with the pronoun."""
-    drafts = draw(st.lists(sentences(), min_size=0, max_size=6))
-    first = draw(st.sampled_from(["{Subject} {be} calm.", "{Subject} {have} a plan."]))
-
-    def told(gender: Gender) -> str:
-        opening = first.format(
-            Subject=WORDS[gender]["subject"].title(),
-            be="are" if gender == "neutral" else "is",
-            have="have" if gender == "neutral" else "has",
-        )
-        return " ".join([opening, *(draft(gender) for draft in drafts)])
-
-    return told
-
-
 @given(texts(), st.sampled_from(GENDERS), st.sampled_from(GENDERS))
 def test_texts_about_one_person_are_told_in_each_gender(told: Draft, own: Gender, other: Gender) -> None:
     assert gender_of(told(own)) == own
@@ -351,12 +128,6 @@ def test_a_round_trip_gives_the_text_again(told: Draft, own: Gender, other: Gend
     assert with_gender(with_gender(text, other), own) == text
 
 
-WORDS_AND_SIGNS = """She she he they i her Her his HIM them their hers himself themselves 's 're ' ’ " “ ” , . ; — ( /
-    or and who is are was has have does do isn't loves love walks not people friends mother widow Mr a an wife sad
-    cat"""
-SCRAPS = st.lists(st.sampled_from([*WORDS_AND_SIGNS.split(), "\n"])).map(" ".join)
-
-
 @given(st.one_of(SCRAPS, st.text(max_size=200)), st.sampled_from(GENDERS))
 def test_whatever_the_text_the_result_has_the_gender_and_stays(text: str, gender: Gender) -> None:
     result = with_gender(text, gender)
@@ -365,13 +136,6 @@ def test_whatever_the_text_the_result_has_the_gender_and_stays(text: str, gender
     if gender_of(text) is None:
         assert result == text
     assert with_gender(result, gender) == result
-
-
-@given(SCRAPS)
-def test_a_key_is_lower_case_words(text: str) -> None:
-    key = ungendered(text)
-    assert key == " ".join(key.split()) and key == key.casefold()
-    assert ungendered(text.upper()) == ungendered(text.lower()) == key
 
 
 @pytest.mark.parametrize(
@@ -397,9 +161,6 @@ def test_a_key_is_lower_case_words(text: str) -> None:
 def test_long_and_hostile_texts_come_to_an_end(text: str) -> None:
     assert gender_of(with_gender(text, "neutral")) in ("neutral", gender_of(text))
     assert ungendered(text) == ungendered(text.swapcase())
-
-
-# Real texts
 
 
 @pytest.mark.parametrize("text", SEEDS)
@@ -429,9 +190,3 @@ def test_released_texts_make_the_round_trip(name: str, count: int, share: float)
         again += with_gender(flipped, own) == text
     assert len(texts) == count
     assert again >= share * count
-
-
-@pytest.mark.parametrize("name", ["personality.jsonl", "profile.jsonl"])
-def test_released_texts_are_not_the_same_but_for_gender(name: str) -> None:
-    texts = released(name)
-    assert len({ungendered(text) for text in texts}) == len(set(texts))
