@@ -23,6 +23,8 @@ def main() -> None:
     print(demo_table())
     print()
     print(world_card())
+    print()
+    print(calibration())
 
 
 def demo_table() -> str:
@@ -55,6 +57,24 @@ def world_card() -> str:
     ]
     headers = ["responder", *(f"AL({turn})" for turn in turns), "to disclosed-only oracle"]
     return as_markdown(headers, rows)
+
+
+def calibration() -> str:
+    """How the offline encoder scores copies and strangers, and what its borders make of them."""
+    rows = []
+    for found in result("calibration"):
+        for one in (*found["copies"], found["different"]):
+            low, middle, high = one["quantiles"][1:4]
+            rows.append(
+                [
+                    f"{found['kind']}: {one['label']}",
+                    f"{one['count']:,}",
+                    *(number(cosine) for cosine in (low, middle, high)),
+                    f"{one['at_threshold']:.0%} (of {found['threshold']:.2f})",
+                    f"{one['at_gate']:.0%} (of {found['gate']:.2f})",
+                ]
+            )
+    return as_markdown(["cosine to", "pairs", "5 %", "median", "95 %", "reach the threshold", "reach the gate"], rows)
 
 
 def persona_pool() -> str:
@@ -95,7 +115,7 @@ def search_rows(found: dict[str, Any]) -> list[list[str]]:
 
 
 def megabytes(count: int | None) -> str:
-    return "–" if count is None else f"{count / 1e6:,.0f}"
+    return "–" if count is None else digits(count / 1e6)
 
 
 def digits(value: float) -> str:

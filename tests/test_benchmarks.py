@@ -13,7 +13,15 @@ import numpy as np
 import pytest
 
 from benchmarks import readme_tables
-from benchmarks.persona_pool import Population, anonymous_bytes, batches, in_turns, shown_command, watched_memory
+from benchmarks.persona_pool import (
+    Population,
+    anonymous_bytes,
+    batches,
+    in_turns,
+    nearest_other,
+    shown_command,
+    watched_memory,
+)
 
 ROOT = Path(__file__).parents[1]
 WAYS = ["release", "pool_encoded_anew", "one_by_one", "in_batches", "vectors_known"]
@@ -50,6 +58,16 @@ def test_half_of_the_queries_are_copies() -> None:
     assert queries.shape == (41, 16)
     nearest = (queries @ rows.T).max(axis=1)
     assert nearest[1::2].mean() > 0.85
+
+
+def test_the_nearest_other_is_never_the_row_itself() -> None:
+    rows = np.concatenate([block for _, block in population().blocks(66_000)])
+    sampled = np.array([3, 65_990, 12])
+    cosines = rows[sampled] @ rows.T
+    cosines[np.arange(3), sampled] = -1
+    found = nearest_other(rows, sampled, 0.5)
+    assert found["50 %"] == pytest.approx(np.median(cosines.max(axis=1)), abs=1e-3)
+    assert found["at_threshold"] == 1
 
 
 def test_ways_take_turns_and_prepare_outside_the_clock() -> None:

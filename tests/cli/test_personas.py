@@ -252,7 +252,9 @@ def test_a_killed_growth_goes_on_with_the_same_outcome(run: Run, tmp_path: Path,
 
 
 def test_pairing_files_makes_exactly_what_was_asked_for(run: Run, tmp_path: Path) -> None:
-    profiles = write(tmp_path / "profiles.jsonl", "profile", [one.text for one in seeds("profile")])
+    texts = [one.text for one in seeds("profile")]
+    # Repeats take no place, and nothing is written to fill it.
+    profiles = write(tmp_path / "profiles.jsonl", "profile", [*texts, texts[0], texts[1].upper()])
     personalities = write(tmp_path / "personalities.jsonl", "personality", [one.text for one in seeds("personality")])
     options = ("--heldout-profiles", "4", "--heldout-personalities", "5", "--personas", "150", "--out", "out")
     code, said = run("pair", str(profiles), str(personalities), *options)
@@ -261,6 +263,7 @@ def test_pairing_files_makes_exactly_what_was_asked_for(run: Run, tmp_path: Path
     assert len(train) == len({(one.profile, one.personality) for one in train}) == 150
     assert len(heldout) == 20
     assert "script" not in said
+    assert read_jsonl(tmp_path / "out" / "pool" / "calls.jsonl", CallRow) == []
 
 
 @pytest.mark.skipif(not ALOE.exists(), reason="the published persona files are not here")

@@ -30,7 +30,7 @@ def changed(summary: PoolSummary, kind: Kind, **values: Any) -> PoolSummary:
     ("stop", "why"),
     [
         ("target", "it reached its target size."),
-        ("saturated", "fewer than 10 % of the last 100 candidates were new."),
+        ("saturated", "fewer than 20 % of the last 100 candidates were new."),
         ("budget", "the budget was spent."),
         ("unreadable", "no answer could be read any more."),
     ],

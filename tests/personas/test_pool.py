@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from interalign.llm.endpoint import EndpointConfig
 from interalign.personas.description import KINDS, Description, Kind
+from interalign.personas.filter import SemanticFilter
 from interalign.personas.grow import CallRow, GrowConfig, Grown, Stop, grow_pool
 from interalign.personas.pool import (
     KindSummary,
@@ -40,10 +41,9 @@ def grown_by(config: PoolConfig) -> list[Grown]:
             grow_pool(
                 [Description(kind=kind, text=one.text, origin="seed") for one in seeds(kind)[:20]],
                 persona_writer(),
-                WordEncoder(),
+                SemanticFilter(kind, WordEncoder(), 0.9),
                 config.grow,
                 config.profiles if kind == "profile" else config.personalities,
-                threshold=0.9,
                 seed=7,
             )
         )
@@ -61,8 +61,12 @@ def grown() -> list[Grown]:
     return grown_by(CONFIG)
 
 
-def test_a_pool_in_figures(grown: list[Grown]) -> None:
-    summary = summary_of(grown, CONFIG)
+@pytest.fixture(scope="module")
+def summary(grown: list[Grown]) -> PoolSummary:
+    return summary_of(grown, CONFIG)
+
+
+def test_a_pool_in_figures(grown: list[Grown], summary: PoolSummary) -> None:
     assert (summary.generator, summary.scripted) == ("a model of 8B", True)
     assert [one.kind for one in summary.kinds] == ["profile", "personality"]
     assert [(one.min_acceptance, one.window) for one in summary.kinds] == [(0.07, 4), (0.02, 3)]
@@ -119,8 +123,11 @@ def test_the_last_candidates_are_those_that_met_the_rule(grown: list[Grown]) -> 
 
 
 @given(st.lists(st.integers(0, 5).flatmap(lambda items: st.tuples(st.just(items), st.integers(0, items))), max_size=12))
-def test_the_rule_is_that_of_the_growth(grown: list[Grown], calls: list[tuple[int, int]]) -> None:
-    one = with_calls(grown, "personality", "budget", *calls)
+def test_the_rule_is_that_of_the_growth(summary: PoolSummary, calls: list[tuple[int, int]]) -> None:
+    growth = [(0, 20)]
+    for items, accepted in calls:
+        growth.append((growth[-1][0] + items, growth[-1][1] + accepted))
+    one = summary.kinds[1].model_copy(update={"growth": tuple(growth)})
     expected = 0
     for end in range(3, len(calls) + 1):
         items, accepted = (sum(numbers) for numbers in zip(*calls[end - 3 : end], strict=True))

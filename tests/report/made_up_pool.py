@@ -216,7 +216,7 @@ def summarised(
         prompt_tokens=120_345 + len(members),
         completion_tokens=98_761 + len(members),
         stop="saturated" if kind == "profile" else "target",
-        min_acceptance=0.1,
+        min_acceptance=0.2,
         window=5,
         threshold=0.71 if kind == "profile" else 0.8,
         coverage=covered(kind, rows),

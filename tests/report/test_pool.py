@@ -151,7 +151,7 @@ def test_a_scripted_pool_says_plainly_that_no_model_wrote_it() -> None:
     ("stop", "sentence"),
     [
         ("target", "because their target of 60 was reached."),
-        ("saturated", "because fewer than 10 % of the last 100 candidates were new."),
+        ("saturated", "because fewer than 20 % of the last 100 candidates were new."),
         ("budget", "because the budget was spent, with 11 calls and 219,226 tokens."),
         ("unreadable", "because nothing in the last answers could be read."),
     ],

@@ -85,7 +85,7 @@ def test_curves_and_maps_are_drawn(open_page: Any, report: Path) -> None:
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-@pytest.mark.parametrize("rejected", [0, 3, 20, 40, 90, 250, 2_000])
+@pytest.mark.parametrize("rejected", [0, 40, 2_000])
 def test_the_names_in_a_curve_keep_clear_of_each_other(
     open_page: Any, tmp_path: Path, width: int, rejected: int
 ) -> None:

@@ -101,7 +101,13 @@ def pair(
     encoder: EncoderName = None,
 ) -> None:
     """Make personas from profiles and personalities that are there already: split with the gate, and paired."""
-    sizes = {kind: len(_descriptions([path], kind)) for kind, path in _by_kind(profiles, personalities).items()}
+    from interalign.personas.gender import ungendered
+
+    # What repeats another text, or is it but for its gender, does not enter.
+    sizes = {
+        kind: len({ungendered(one.text) for one in _descriptions([path], kind) if one.kind == kind})
+        for kind, path in _by_kind(profiles, personalities).items()
+    }
     split = _given(personas=number, heldout_profiles=heldout_profiles, heldout_personalities=heldout_personalities)
     chosen = _with(
         recipe,

@@ -6,7 +6,7 @@ block, so a search needs a few megabytes beside the operating system's file cach
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -106,22 +106,32 @@ class ExactIndex:
         return Nearest(rows, scores)
 
     def _blocks(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        as_float32 = _converter(self._stored.dtype)
+        as_float32 = _converter(self._stored)
         for start in range(0, len(self._stored), _BLOCK):
             yield start, as_float32(self._stored[start : start + _BLOCK])
         for start in range(0, self._count, _BLOCK):
             yield len(self._stored) + start, self._added[start : min(start + _BLOCK, self._count)]
 
 
-def _converter(dtype: np.dtype[Any]) -> Any:
-    """How a block of stored rows becomes float32. numpy converts float16 one number at a time, torch many at once."""
-    if dtype == np.float32:
+def _converter(stored: NDArray[Any]) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
+    """How a block of stored rows becomes float32; a block is good until the next one is asked for."""
+    if stored.dtype == np.float32:
         return lambda block: block
     try:
         import torch
     except ImportError:
         return lambda block: np.asarray(block, np.float32)
-    return lambda block: torch.from_numpy(block).float().numpy()
+    # numpy converts float16 one number at a time, torch many at once. One room for all blocks: fresh memory for each
+    # costs more than the conversion.
+    room = torch.empty(_BLOCK, stored.shape[1])
+
+    def converted(block: NDArray[Any]) -> NDArray[np.float32]:
+        part = room[: len(block)]
+        part.copy_(torch.from_numpy(block))
+        found: NDArray[np.float32] = part.numpy()
+        return found
+
+    return converted
 
 
 class ApproximateIndex:

@@ -18,7 +18,7 @@ from markupsafe import Markup
 from interalign.evaluation.summary import number
 from interalign.report.island import as_script
 
-__all__ = ["asset", "fill", "policy"]
+__all__ = ["fill", "policy"]
 
 
 def fill(template: str, *, styles: Sequence[str], script: str, data: object, **shown: object) -> str:
@@ -31,12 +31,12 @@ def fill(template: str, *, styles: Sequence[str], script: str, data: object, **s
         data: What the script reads; must be JSON.
         shown: What else the template names.
     """
-    library, own = asset("plotly-basic.min.js"), asset("shared.js") + asset(script)
+    library, own = _asset("plotly-basic.min.js"), _asset("shared.js") + _asset(script)
     page = (
         _environment()
-        .from_string(asset(template))
+        .from_string(_asset(template))
         .render(
-            style=Markup("".join(map(asset, styles))),
+            style=Markup("".join(map(_asset, styles))),
             policy=policy([library, own]),
             data=as_script(data),
             figures_library=Markup(library),
@@ -59,7 +59,7 @@ def policy(scripts: Iterable[str]) -> str:
 
 
 @cache
-def asset(name: str) -> str:
+def _asset(name: str) -> str:
     """The text of a file that lies beside this module."""
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
