@@ -1,9 +1,11 @@
 import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
+import tomli_w
 
 from interalign.personas.persona import Persona
 from interalign.run import RunFolder, read_jsonl
@@ -103,6 +105,22 @@ def test_a_run_folder_of_another_recipe(tmp_path: Path, recipe: Path) -> None:
     recipe.write_text(SMALL.replace("heldout = 2", "heldout = 4"), encoding="utf-8")
     result = interalign("personas", "compose", "--recipe", str(recipe), "--out", "run", cwd=tmp_path)
     assert_one_clear_line(result, 5, "world.heldout", "2", "4")
+
+
+def test_a_folder_from_before_the_pool_goes_on(tmp_path: Path, recipe: Path) -> None:
+    interalign("personas", "compose", "--recipe", str(recipe), "--out", "run", cwd=tmp_path)
+    kept = tmp_path / "run" / "recipe.toml"
+    older = tomllib.loads(kept.read_text(encoding="utf-8"))
+    del older["pool"]
+    kept.write_text(tomli_w.dumps(older), encoding="utf-8")
+    for named in ([], ["--recipe", str(recipe)]):
+        again = interalign("personas", "compose", *named, "--out", "run", cwd=tmp_path)
+        assert again.returncode == 0, again.stderr
+        assert "done before" in again.stderr
+    assert tomllib.loads(kept.read_text(encoding="utf-8")) == older
+    recipe.write_text(SMALL + '[pool]\nencoder = "other"\n', encoding="utf-8")
+    other = interalign("personas", "compose", "--recipe", str(recipe), "--out", "run", cwd=tmp_path)
+    assert_one_clear_line(other, 5, 'pool.encoder: (absent) -> "other"')
 
 
 def test_a_run_folder_in_use(tmp_path: Path) -> None:

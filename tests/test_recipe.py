@@ -1,4 +1,5 @@
 import tomllib
+import traceback
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,14 @@ def write(folder: Path, text: str) -> Path:
     path = folder / "recipe.toml"
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def generator(table: str) -> str:
+    return f"[pool.generator]\n{table}\n"
+
+
+def server(more: str) -> str:
+    return generator(f'backend = "endpoint"\nbase_url = "http://localhost:1/v1"\n{more}')
 
 
 def test_the_demo_runs_the_demo_recipe() -> None:
@@ -44,6 +53,16 @@ def test_a_resolved_recipe_spells_out_every_stage() -> None:
         ("[world]\ntrain = 0", ["'world.train'", "0", "greater than or equal to 1"]),
         ("[simulate]\nsiblings = ['mirror']", ["'simulate.siblings'", "at least 2"]),
         ("seed = ", ["not TOML"]),
+        (server('modle = "x"'), ["'pool.generator.modle' is unknown", "did you mean 'model'"]),
+        (server('model = "x"\napi_key = "sk-1"'), ["'pool.generator.api_key'", "did you mean 'api_key_env'"]),
+        (server(""), ["the key 'pool.generator.model' is missing", "add it"]),
+        (generator('backend = "local"\nchekpoint = "x"'), ["'pool.generator.chekpoint'", "'checkpoint'"]),
+        (generator('backend = "scripted"\nmodel = "x"'), ["'pool.generator.model'", "keys here are: backend"]),
+        (generator('backend = "endpont"'), ["'pool.generator.backend'", "did you mean 'endpoint'"]),
+        (generator('backend = "gpt"'), ["'pool.generator.backend'", "scripted, local, endpoint"]),
+        (generator('bakend = "local"'), ["'pool.generator.backend' is missing", "'bakend'"]),
+        (generator('model = "x"'), ["'pool.generator.backend' is missing", "scripted, local, endpoint"]),
+        ("[pool]\ngenerator = 3", ["'pool.generator'", "dictionary"]),
     ],
 )
 def test_a_bad_recipe_says_what_where_and_how_to_mend(text: str, words: list[str], tmp_path: Path) -> None:
@@ -53,6 +72,41 @@ def test_a_bad_recipe_says_what_where_and_how_to_mend(text: str, words: list[str
     assert str(path) in str(caught.value)
     for word in words:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        server('model = "m"\napi_key_env = "sk-s3cret"'),
+        server('model = "m"\napi_key = "s3cret"'),
+        server('api_key_env = "s3cret"'),
+        server('model = ["s3cret"]'),
+        generator('backend = "endpoint"\nbase_url = "https://me:s3cret@h/v1"\nmodel = "m"'),
+        generator('backend = "vendor"\napi_key = "s3cret"'),
+        generator('backend = "s3cret"'),
+        generator('api_key = "s3cret"'),
+        '[pool]\ngenerator = "s3cret"',
+    ],
+)
+def test_what_may_be_a_secret_is_never_repeated(text: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"pool\.generator") as caught:
+        load_recipe(write(tmp_path, text))
+    assert "s3cret" not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[pool.profiles]\ntarget = 10", "'pool': 20 cannot be held out of a pool of 10. To"),
+        ("[pool]\nencoder = ['a', 'b']", "'pool.encoder': Input should be"),
+        (f"[pool]\nindex = '{'x' * 100}'", "'pool.index': Input should be"),
+        ("[pool]\nindex = 'exat'", "'pool.index' is 'exat': Input should be"),
+    ],
+)
+def test_only_short_values_are_repeated(text: str, words: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        load_recipe(write(tmp_path, text))
+    assert words in str(caught.value)
 
 
 def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
@@ -81,6 +135,13 @@ def test_another_backend_keeps_nothing_of_the_old_one() -> None:
     assert served.pool.generator.backend == "endpoint"
     scripted = changed(served, {"pool": {"generator": {"backend": "scripted"}}})
     assert scripted.pool == demo_recipe().pool
+
+
+def test_the_same_backend_keeps_what_is_not_named() -> None:
+    server = {"backend": "endpoint", "base_url": "http://localhost:1/v1", "model": "m", "timeout_s": 5}
+    served = changed(demo_recipe(), {"pool": {"generator": server}})
+    moved = changed(served, {"pool": {"generator": {"backend": "endpoint", "model": "other"}}})
+    assert moved == changed(demo_recipe(), {"pool": {"generator": server | {"model": "other"}}})
 
 
 def test_a_change_that_cannot_be_says_which_key() -> None:

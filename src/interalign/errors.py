@@ -82,9 +82,16 @@ class StorageError(InteralignError):
 
 
 class ModelError(InteralignError):
-    """A model, or the server it runs on, gave no usable answer."""
+    """A model, or the server it runs on, gave no usable answer.
+
+    `refused` is True when this very request was turned down, so that asking again changes nothing.
+    """
 
     exit_code = 8
+
+    def __init__(self, what: str, *, mend: str | None = None, refused: bool = False) -> None:
+        self.refused = refused
+        super().__init__(what, mend=mend)
 
 
 class TrainingError(InteralignError):

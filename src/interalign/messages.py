@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict
 
-__all__ = ["Chat", "Message", "Speaker", "Value", "as_dicts"]
+__all__ = ["Chat", "Message", "Speaker", "Value", "as_dicts", "well_formed"]
 
 Speaker: TypeAlias = Literal["system", "user", "assistant"]
 
@@ -30,3 +30,11 @@ Chat: TypeAlias = tuple[Message, ...]
 def as_dicts(chat: Chat) -> list[dict[str, str]]:
     """The chat as the list of `{"role", "content"}` dictionaries that chat templates, TRL and servers take."""
     return [{"role": message.role, "content": message.content} for message in chat]
+
+
+def well_formed(text: str) -> str:
+    """`text` with U+FFFD for each half of a character, which no file can hold; two halves that belong together join.
+
+    JSON may bring such halves: a token limit can cut a character in two.
+    """
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import re
+import shlex
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
@@ -26,11 +28,12 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 from interalign.conversations.preferences import preferences, write_preference_tables
 from interalign.conversations.simulate import Cast, grow_trees
 from interalign.conversations.tree import Tree
-from interalign.errors import InputError, ModelError
+from interalign.errors import InputError, MissingExtra, ModelError
 from interalign.evaluation.benchmark import (
     CONTROLS,
     Candidate,
@@ -46,16 +49,18 @@ from interalign.llm.journal import Journal, journalled
 from interalign.llm.model import ChatModel
 from interalign.llm.offline import resolve_model
 from interalign.personas.compose import compose_personas
-from interalign.personas.description import KINDS, Description, Kind
-from interalign.personas.exchange import write_dataset, write_descriptions_parquet
+from interalign.personas.description import KINDS, PLURALS, Description, Kind
+from interalign.personas.exchange import Problem, write_dataset, write_descriptions_parquet
 from interalign.personas.filter import SemanticFilter
-from interalign.personas.generate import PLURALS
 from interalign.personas.grow import CandidateRow, Grown, grow_pool
 from interalign.personas.neighbours import ApproximateIndex
 from interalign.personas.persona import Persona
 from interalign.personas.pool import (
+    PoolConfig,
     PoolMaps,
     PoolSummary,
+    Population,
+    Start,
     first_members,
     gate,
     populate,
@@ -65,12 +70,12 @@ from interalign.personas.pool import (
 )
 from interalign.personas.projection import project
 from interalign.personas.writer import persona_writer
-from interalign.recipe import Recipe, recipe_toml
+from interalign.recipe import Recipe, load_recipe, recipe_toml
 from interalign.report.page import write as write_report
 from interalign.report.pool import write as write_pool_report
 from interalign.roles.responder import ModelResponder, Responder, policy_prompt
 from interalign.roles.user import refuse_unplayable
-from interalign.run import RunFolder, read_json, read_jsonl, write_json, write_jsonl
+from interalign.run import RunFolder, read_json, read_jsonl, storage_errors, write_json, write_jsonl
 from interalign.training.checkpoint import installed_versions
 from interalign.training.train import Method, train
 
@@ -84,6 +89,7 @@ __all__ = [
     "make_pool_report",
     "make_report",
     "run_recipe",
+    "show_import",
     "simulate",
     "train_model",
 ]
@@ -96,6 +102,7 @@ WORLD = "Rule-based users and a rule-based judge, not human beings"
 
 _NAME = re.compile(r"\w[\w.+-]*")
 _GENERATOR = "persona generator"
+_PROBLEMS_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -132,7 +139,7 @@ class Work:
     def open(cls, recipe: Recipe, out: Path, console: Console | None = None) -> Iterator[Work]:
         """Hold the run folder and its journal; raises RunBusy, RunMismatch, InputError or StorageError."""
         with (
-            RunFolder.open(out, recipe_toml(recipe), versions=installed_versions()) as run,
+            RunFolder.open(out, _settled(recipe, out), versions=installed_versions()) as run,
             Journal.open(run.journal) as journal,
         ):
             yield cls(recipe, run, journal, console or Console(stderr=True))
@@ -157,6 +164,18 @@ class Work:
         self.console.print(f"{what:<34} done before", style="dim", markup=False, highlight=False)
 
 
+def _settled(recipe: Recipe, out: Path) -> str:
+    """The recipe's text; the one that the folder keeps, where that says the same."""
+    kept = out / "recipe.toml"
+    try:
+        # An older version wrote fewer keys; with their defaults the missing ones change nothing.
+        same = load_recipe(kept) == recipe
+    except InputError:
+        # Nothing is kept yet, or what is kept cannot be meant: the run folder says which.
+        same = False
+    return kept.read_text(encoding="utf-8") if same else recipe_toml(recipe)
+
+
 def run_recipe(recipe: Recipe, out: Path, console: Console | None = None) -> Summary:
     """Go the whole way and return what the benchmark found. The report lies in `out`/report.html."""
     started = time.monotonic()
@@ -171,7 +190,16 @@ def run_recipe(recipe: Recipe, out: Path, console: Console | None = None) -> Sum
 
 
 def make_personas(work: Work) -> None:
-    """Stage 1, rule-based: write `personas.jsonl` (training) and `heldout.jsonl`, whichever is missing."""
+    """Stage 1, rule-based: write `personas.jsonl` (training) and `heldout.jsonl`, whichever is missing.
+
+    Raises:
+        InputError: the run folder is that of a pool, whose personas are of another making.
+    """
+    if work.run.pool.exists():
+        raise InputError(
+            f"{work.run.root} holds a grown pool; composed personas do not belong beside it.",
+            mend="choose another folder with --out.",
+        )
     missing = [
         (path, split)
         for path, split in ((work.run.heldout, "heldout"), (work.run.personas, "train"))
@@ -194,6 +222,7 @@ def grow_personas(work: Work) -> PoolSummary:
 
     Raises:
         InputError: the run folder has personas of another making, or a pool is too small for what is held out.
+        MissingExtra: a package is not installed that some later step needs.
         ModelError: the generator failed again and again.
     """
     pool = work.run.pool
@@ -206,8 +235,10 @@ def grow_personas(work: Work) -> PoolSummary:
             )
         config = work.recipe.pool
         # Before an encoder is loaded or a call is paid: what is missing or unfit shall cost nothing.
+        _refuse_missing_packages(config)
         starts = {kind: first_members(config, kind) for kind in KINDS}
         borders = {kind: (threshold(config, kind), gate(config, kind)) for kind in KINDS}
+        _tell_of_files(work, list(starts.values()))
         with kept_encoder(config.encoder) as encoder:
             grown = asyncio.run(_grow_pool(work, encoder, starts, borders))
             _write_pool(work, grown, encoder)
@@ -215,10 +246,57 @@ def grow_personas(work: Work) -> PoolSummary:
     return read_json(pool / "summary.json", PoolSummary)
 
 
+def _refuse_missing_packages(config: PoolConfig) -> None:
+    needed = {"py3langid": ("py3langid", "personas"), "pyarrow": ("pyarrow", "personas")}
+    needed["sklearn"] = ("scikit-learn", "personas")
+    if config.projection == "umap":
+        needed["umap"] = ("umap-learn", "umap")
+    if config.index == "approximate":
+        needed["usearch"] = ("usearch", "ann")
+    for module, (package, extra) in needed.items():
+        if find_spec(module) is None:
+            raise MissingExtra(package, extra)
+
+
+def _tell_of_files(work: Work, starts: Sequence[Start]) -> None:
+    # Both kinds may come from one file, whose faults are told once.
+    problems = list(dict.fromkeys(problem for start in starts for problem in start.problems))
+    notes = list(dict.fromkeys(note for start in starts for note in start.notes))
+    path = work.run.pool / "import_problems.jsonl"
+    if problems:
+        write_jsonl(path, problems)
+    else:
+        _remove(path)
+    show_import(problems, notes, work.console, more_in=path)
+
+
+def show_import(problems: Sequence[Problem], notes: Sequence[str], console: Console, *, more_in: Path) -> None:
+    """Print what is to be said of files that were read: all notes, the first problems, and where the others are."""
+    lines = [Text(_printable(note), "dim") for note in notes]
+    for problem in problems[:_PROBLEMS_SHOWN]:
+        what = Text("look at" if problem.kept else "left out", "yellow")
+        lines.append(Text.assemble(what, f" {_printable(f'{problem.place}: {problem.what}')}"))
+    more = len(problems) - _PROBLEMS_SHOWN
+    if more > 0:
+        lines.append(Text.assemble((f"and {more:,} more", "yellow"), f" in {_printable(str(more_in))}"))
+    for line in lines:
+        console.print(line, highlight=False, soft_wrap=True)
+
+
+def _printable(text: str) -> str:
+    # A file's name may hold what a terminal would obey.
+    return "".join(char for char in text if char.isprintable())
+
+
+def _remove(path: Path) -> None:
+    with storage_errors(path):
+        path.unlink(missing_ok=True)
+
+
 async def _grow_pool(
     work: Work,
     encoder: Encoder,
-    starts: Mapping[Kind, Sequence[Description]],
+    starts: Mapping[Kind, Start],
     borders: Mapping[Kind, tuple[float, float]],
 ) -> list[Grown]:
     config = work.recipe.pool
@@ -229,9 +307,9 @@ async def _grow_pool(
             index = ApproximateIndex(encoder.dimension) if config.index == "approximate" else None
             pool = SemanticFilter(kind, encoder, borders[kind][0], index)
             with work.bar(f"growing {PLURALS[kind]}", stop.target) as bar:
-                bar.at_size(len(starts[kind]), 0)
+                bar.at_size(len(starts[kind].members), 0)
                 one = await grow_pool(
-                    starts[kind],
+                    starts[kind].members,
                     journalled(model, work.journal),
                     pool,
                     config.grow,
@@ -253,7 +331,7 @@ def _write_pool(work: Work, grown: Sequence[Grown], encoder: Encoder) -> None:
         write_descriptions_parquet(pool / f"{PLURALS[one.kind]}.parquet", one.pool)
     write_jsonl(pool / "candidates.jsonl", (row for one in grown for row in one.candidates))
     write_jsonl(pool / "calls.jsonl", (row for one in grown for row in one.calls))
-    population = populate(grown[0].pool, grown[1].pool, encoder, config, work.recipe.seed)
+    population = _populate(work, grown, encoder)
     maps = {
         one.kind: project(
             [member.id for member in one.pool],
@@ -267,9 +345,23 @@ def _write_pool(work: Work, grown: Sequence[Grown], encoder: Encoder) -> None:
     write_jsonl(work.run.personas, population.train.personas)
     if population.heldout:
         write_jsonl(work.run.heldout, population.heldout.personas)
+    else:
+        _remove(work.run.heldout)
     summary = summarise_pool(grown, population, config, generator=_name_of(config.generator))
-    write_dataset(pool / "dataset", population.personas, _pool_facts(work, summary))
+    write_dataset(pool / "dataset", population.personas, _pool_facts(work, summary), config.grow.form.language)
     write_json(pool / "summary.json", summary)
+
+
+def _populate(work: Work, grown: Sequence[Grown], encoder: Encoder) -> Population:
+    try:
+        return populate(grown[0].pool, grown[1].pool, encoder, work.recipe.pool, work.recipe.seed)
+    except InputError as error:
+        files = " ".join(shlex.quote(str(work.run.pool / f"{PLURALS[one.kind]}.jsonl")) for one in grown)
+        raise InputError(
+            f"{error.what} The pool is written all the same, in {work.run.pool}.",
+            mend=f"{error.mend} As it is, the pool can be paired in another folder: interalign personas pair {files} "
+            "--heldout-profiles N --heldout-personalities M --out OTHER",
+        ) from error
 
 
 def _name_of(config: ScriptedConfig | LocalConfig | EndpointConfig) -> str:

@@ -7,10 +7,10 @@ together.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, NamedTuple, get_args
 
 import tomli_w
 from pydantic import BaseModel, Field, ValidationError
@@ -25,6 +25,9 @@ from interalign.personas.pool import PoolConfig
 from interalign.training.train import DpoConfig, SftConfig, TrainConfig
 
 __all__ = ["Recipe", "changed", "demo_recipe", "load_recipe", "recipe_toml"]
+
+_BACKEND = "backend"
+_SHOWN_CHARACTERS = 60
 
 
 class Recipe(Value):
@@ -81,7 +84,13 @@ def load_recipe(path: Path | str) -> Recipe:
 
 
 def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """The recipe with some keys changed, given as nested tables; raises InputError where a value is out of range."""
+    """The recipe with some keys changed, given as nested tables.
+
+    A table with the same `backend`, or without one, changes the keys that it holds; one with another replaces the old.
+
+    Raises:
+        InputError: a key is unknown, or a value is out of range.
+    """
     return _checked(_merged(recipe.model_dump(mode="json"), changes), "The command line")
 
 
@@ -89,19 +98,25 @@ def _merged(table: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, A
     merged = dict(table)
     for key, value in changes.items():
         before = merged.get(key)
-        # A table that names another backend is another kind of table, and keeps nothing of the old one.
-        if isinstance(before, dict) and isinstance(value, Mapping) and "backend" not in value:
+        if isinstance(before, dict) and isinstance(value, Mapping) and _same_backend(before, value):
             merged[key] = _merged(before, value)
         else:
             merged[key] = value
     return merged
 
 
+def _same_backend(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    # A table that names another backend is another kind of table, and keeps nothing of the old one.
+    return _BACKEND not in now or now[_BACKEND] == before.get(_BACKEND)
+
+
 def _checked(table: Mapping[str, Any], where: str) -> Recipe:
     try:
         return Recipe.model_validate(table)
     except ValidationError as error:
-        raise _in_words(where, error) from error
+        wrong = _in_words(where, error)
+    # Raised out here, since the validation's own error quotes what stood in the recipe, which may be a secret.
+    raise wrong
 
 
 def recipe_toml(recipe: Recipe) -> str:
@@ -118,22 +133,71 @@ def _without_none(table: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _in_words(path: str, error: ValidationError) -> InputError:
-    first = error.errors(include_url=False, include_context=False)[0]
-    key = ".".join(map(str, first["loc"]))
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+def _in_words(where: str, error: ValidationError) -> InputError:
+    errors = error.errors(include_url=False)
+    # A mistyped key is the likely reason for all else that is wrong with its table.
+    first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
+    more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    place = _place(first["loc"])
+    key = ".".join(place.keys)
     if first["type"] == "extra_forbidden":
-        known = _known_keys(first["loc"][:-1])
-        near = get_close_matches(str(first["loc"][-1]), known, n=1)
-        mend = f"did you mean '{near[0]}'?" if near else f"the keys here are: {', '.join(known)}."
-        return InputError(f"{path}: the key '{key}' is unknown{more}.", mend=mend)
-    return InputError(f"{path}: '{key}' is {first['input']!r}: {first['msg']}{more}.", mend="correct this value.")
+        mend = _nearest(str(first["loc"][-1]), list(_place(first["loc"][:-1]).tables[0].model_fields))
+        return InputError(f"{where}: the key '{key}' is unknown{more}.", mend=mend)
+    if first["type"] == "missing":
+        return InputError(f"{where}: the key '{key}' is missing{more}.", mend="add it.")
+    if first["type"] == "union_tag_not_found":
+        near = get_close_matches(_BACKEND, map(str, first["input"]), n=1)
+        mend = f"did you mean it by '{near[0]}'?" if near else f"add it, as one of: {', '.join(_backends(place))}."
+        return InputError(f"{where}: the key '{key}.{_BACKEND}' is missing{more}.", mend=mend)
+    if first["type"] == "union_tag_invalid":
+        mend = _nearest(str(first["ctx"]["tag"]), _backends(place), "backends")
+        return InputError(f"{where}: '{key}.{_BACKEND}' names no backend{more}.", mend=mend)
+    value = "" if place.secret else _shown(first["input"])
+    what = first["msg"].removeprefix("Value error, ")
+    return InputError(f"{where}: '{key}'{value}: {what}{more}.", mend="correct this value.")
 
 
-def _known_keys(where: tuple[int | str, ...]) -> list[str]:
-    model: type[BaseModel] = Recipe
-    for key in where:
-        annotation = model.model_fields[str(key)].annotation
-        candidates = [annotation, *get_args(annotation)]
-        model = next(one for one in candidates if isinstance(one, type) and issubclass(one, BaseModel))
-    return list(model.model_fields)
+def _nearest(name: str, known: Collection[str], what: str = "keys") -> str:
+    near = get_close_matches(name, known, n=1)
+    return f"did you mean '{near[0]}'?" if near else f"the {what} here are: {', '.join(known)}."
+
+
+def _shown(value: object) -> str:
+    # A whole table or a long text would bury what is wrong with it.
+    text = "" if isinstance(value, dict | list | tuple) else repr(value)
+    return f" is {text}" if 0 < len(text) <= _SHOWN_CHARACTERS else ""
+
+
+class _Place(NamedTuple):
+    keys: tuple[str, ...]
+    """The way there, as it stands in the file."""
+    tables: list[type[BaseModel]]
+    """What kinds of table may stand there; none where a plain value does."""
+    secret: bool
+    """Whether what stands there may be a secret in the wrong field, as in a table that can name a server."""
+
+
+def _place(loc: tuple[int | str, ...]) -> _Place:
+    keys: list[str] = []
+    tables: list[type[BaseModel]] = [Recipe]
+    secret = False
+    for part in loc:
+        if len(tables) > 1:
+            # After a table of several kinds pydantic names the kind, which is no key.
+            tables = [table for table in tables if table.model_fields[_BACKEND].default == part]
+            continue
+        keys.append(str(part))
+        field = tables[0].model_fields.get(str(part)) if tables else None
+        tables = _tables(field.annotation) if field else []
+        secret = secret or any(table.model_config.get("hide_input_in_errors") for table in tables)
+    return _Place(tuple(keys), tables, secret)
+
+
+def _tables(annotation: object) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [table for one in get_args(annotation) for table in _tables(one)]
+
+
+def _backends(place: _Place) -> list[str]:
+    return [str(table.model_fields[_BACKEND].default) for table in place.tables]

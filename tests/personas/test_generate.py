@@ -9,9 +9,8 @@ from hypothesis import strategies as st
 
 from interalign.llm.model import Request, Sampling
 from interalign.personas.coverage import asked, draw_outlines
-from interalign.personas.description import KINDS, Kind
+from interalign.personas.description import KINDS, PLURALS, Kind
 from interalign.personas.generate import (
-    PLURALS,
     Draft,
     Unreadable,
     as_data,

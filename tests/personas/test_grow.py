@@ -270,7 +270,7 @@ def test_calls_are_not_started_for_what_is_in_flight_already() -> None:
 # --- servers that fail -------------------------------------------------------------------------------------------
 
 
-def failing(fails: Callable[[int], bool]) -> ChatModel:
+def failing(fails: Callable[[int], bool], *, refused: bool = False) -> ChatModel:
     writer, calls = persona_writer(), count()
 
     class Failing:
@@ -278,27 +278,63 @@ def failing(fails: Callable[[int], bool]) -> ChatModel:
 
         async def complete(self, request: Request) -> Answer:
             if fails(next(calls)):
-                raise ModelError("the server is on fire")
+                raise ModelError("the server is on fire", refused=refused)
             return await writer.complete(request)
 
     return Failing()
 
 
-def test_a_call_that_fails_is_a_row_and_growth_goes_on() -> None:
-    grown = grow(failing(lambda number: number % 3 == 1), target=45)
-    failed = [call for call in grown.calls if call.outcome == "failed"]
-    assert failed and all(call.problem == "the server is on fire" for call in failed)
-    assert len(grown.pool) == 45
+def test_a_call_that_fails_is_asked_again_and_changes_nothing() -> None:
+    assert grow(failing(lambda number: number in {1, 4}), target=45) == grow(persona_writer(), target=45)
 
 
-def test_a_dead_server_ends_growth_with_what_it_said() -> None:
-    with pytest.raises(ModelError, match=r"The last 3 call\(s\) for profiles failed; the pool has \d+.*on fire"):
+def test_a_model_that_fails_twice_ends_growth_with_what_it_said() -> None:
+    with pytest.raises(ModelError, match=r"Call \d+ for profiles failed twice; the pool has \d+.*on fire"):
         grow(failing(lambda number: number > 4), target=90)
 
 
-def test_a_budget_of_calls_that_all_failed_is_no_pool() -> None:
+@pytest.mark.parametrize("broken", [1, 4, 6])
+def test_a_failure_and_a_resume_pay_for_nothing_twice_and_give_the_same_pool(tmp_path: Path, broken: int) -> None:
+    paid: list[int] = []
+
+    class Counted:
+        name = persona_writer().name
+
+        def __init__(self, broken: int) -> None:
+            self._broken = broken
+            self._asked = count()
+
+        async def complete(self, request: Request) -> Answer:
+            if next(self._asked) >= self._broken:
+                raise ModelError("the server is on fire")
+            paid.append(request.seed)
+            return await persona_writer().complete(request)
+
+    with Journal.open(tmp_path / "journal.sqlite") as journal:
+        with pytest.raises(ModelError):
+            grow(journalled(Counted(broken), journal), target=70)
+        grown = grow(journalled(Counted(1000), journal), target=70)
+    assert len(paid) == len(set(paid)) == len(grown.calls)
+    assert grown == grow(persona_writer(), target=70)
+
+
+def test_a_refused_call_is_a_row_and_growth_goes_on() -> None:
+    grown = grow(failing(lambda number: number % 3 == 1, refused=True), target=45)
+    refused = [call for call in grown.calls if call.outcome == "refused"]
+    assert refused and all(call.problem == "the server is on fire" for call in refused)
+    assert len(grown.pool) == 45
+
+
+@pytest.mark.parametrize(("in_flight", "window"), [(3, 10), (8, 3), (2, 1)])
+def test_a_model_that_refuses_everything_makes_no_finished_pool(in_flight: int, window: int) -> None:
+    config = CONFIG.model_copy(update={"in_flight": in_flight})
+    with pytest.raises(ModelError, match=r"call\(s\) for profiles were refused; the pool has \d+.*on fire"):
+        grow(failing(lambda number: number > 1, refused=True), config, target=90, window=window)
+
+
+def test_a_budget_of_calls_that_were_all_refused_is_no_pool() -> None:
     with pytest.raises(ModelError, match="The last 1 call"):
-        grow(failing(lambda number: True), max_calls=1)
+        grow(failing(lambda number: True, refused=True), max_calls=1)
 
 
 def test_a_second_run_pays_for_nothing_and_gives_the_same_pool(tmp_path: Path) -> None:

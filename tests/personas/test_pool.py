@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from interalign.errors import InputError
 from interalign.llm.endpoint import EndpointConfig
 from interalign.personas.description import KINDS, Description, Kind
 from interalign.personas.filter import SemanticFilter
@@ -16,12 +18,16 @@ from interalign.personas.pool import (
     PoolConfig,
     PoolSummary,
     ProfilesConfig,
+    first_members,
     populate,
+    read_start,
     summarise_pool,
 )
+from interalign.personas.persona import Persona
 from interalign.personas.seeds import seeds
 from interalign.personas.split import SplitConfig
 from interalign.personas.writer import persona_writer
+from interalign.run import write_jsonl
 from tests.personas.encoders import WordEncoder
 
 CONFIG = PoolConfig(
@@ -135,3 +141,45 @@ def test_the_rule_is_that_of_the_growth(summary: PoolSummary, calls: list[tuple[
             expected = items
             break
     assert one.last_candidates == expected
+
+
+CALM, SHY = "She is calm.", "She is shy."
+PEOPLE = [
+    Persona(profile="She keeps bees.", personality=CALM),
+    Persona(profile="She mends clocks.", personality=SHY),
+    Persona(profile="She sails.", personality=SHY, split="heldout"),
+]
+
+
+def test_held_out_personas_and_what_they_share_with_others_start_no_pool(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "people.jsonl", PEOPLE)
+    starts = [read_start(tmp_path / "people.jsonl", kind) for kind in KINDS]
+    assert [[one.text for one in start.members] for start in starts] == [
+        ["She keeps bees.", "She mends clocks."],
+        [CALM],
+    ]
+    for start in starts:
+        (problem,) = start.problems
+        assert not problem.kept and problem.what.startswith("held-out personas") and problem.what.endswith(": 1")
+
+
+def test_held_out_personas_alone_are_no_start(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "people.jsonl", PEOPLE[2:])
+    with pytest.raises(InputError, match="no profiles but those of held-out personas"):
+        read_start(tmp_path / "people.jsonl", "profile")
+
+
+def test_a_seed_that_is_long_stays_and_is_named(tmp_path: Path) -> None:
+    long = "She keeps bees. " * 80
+    write_jsonl(tmp_path / "profiles.jsonl", [Description(kind="profile", text=text) for text in (long, "She sails.")])
+    config = CONFIG.model_copy(update={"profiles": ProfilesConfig(seeds=str(tmp_path / "profiles.jsonl"))})
+    start = first_members(config, "profile")
+    assert [one.text for one in start.members] == [long, "She sails."]
+    (problem,) = start.problems
+    assert problem.kept and "1,280 characters long, more than 1,200" in problem.what
+
+
+def test_the_seeds_of_the_package_have_no_faults() -> None:
+    for kind in KINDS:
+        start = first_members(CONFIG, kind)
+        assert len(start.members) == len(seeds(kind)) and (start.problems, start.notes) == ((), ())

@@ -209,7 +209,10 @@ def planted(kind: Kind) -> tuple[list[str], list[str], dict[str, NearPair]]:
         "differs in gender only": (with_gender(flipped, gender), flipped),
         "same text": (shouted.upper(), shouted),
     }
-    pairs = {why: NearPair(score=None, ours=ours, theirs=their, why=why) for why, (ours, their) in copies.items()}
+    pairs = {
+        why: NearPair(id=Description(kind=kind, text=ours).id, score=None, ours=ours, theirs=their, why=why)
+        for why, (ours, their) in copies.items()
+    }
     ours = [*others[3:6], *(one.ours for one in pairs.values()), *others[6:9]]
     return ours, theirs, pairs
 
@@ -291,3 +294,27 @@ def test_the_defaults_are_the_sizes_of_the_paper() -> None:
     for wrong in ({"heldout_profiles": -1}, {"heldout": 1}, {"gate_profiles": 0}, {"gate_profiles": 1.01}):
         with pytest.raises(ValueError, match="validation error"):
             SplitConfig.model_validate(wrong)
+
+
+@pytest.mark.parametrize(("profiles", "personalities"), [(0, 8), (20, 0)])
+def test_half_a_person_cannot_be_held_out(profiles: int, personalities: int) -> None:
+    with pytest.raises(ValueError, match="both 0, or neither"):
+        SplitConfig(heldout_profiles=profiles, heldout_personalities=personalities)
+    assert SplitConfig(heldout_profiles=0, heldout_personalities=0).heldout_profiles == 0
+
+
+def test_the_gate_holds_for_personalities_in_every_gender_that_they_may_be_told_in(minilm: Encoder) -> None:
+    texts = [one.text for one in seeds("personality")]
+    told = [with_gender(text, "male") for text in texts[:10]] + [with_gender(text, "female") for text in texts[10:]]
+    pool = [Description(kind="personality", text=text) for text in told]
+    for gate in (0.6, 0.65, 0.7):
+        parted = hold_out(pool, 4, minilm, gate, 3)
+        for gender in ("female", "male", "neutral"):
+            train, heldout = (
+                minilm.encode([with_gender(one.text, gender) for one in side])
+                for side in (parted.train, parted.heldout)
+            )
+            assert (train @ heldout.T).max() < gate
+        assert {one.id for one in parted.train} | {pair.id for pair in parted.refused} | {
+            one.id for one in parted.heldout
+        } == {one.id for one in pool}

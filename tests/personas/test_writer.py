@@ -10,8 +10,8 @@ import pytest
 
 from interalign.llm.model import Answer, Request, Sampling
 from interalign.personas.coverage import Outline, dimensions, draw_outlines, shown, signs
-from interalign.personas.description import KINDS, Kind, normalised
-from interalign.personas.generate import PLURALS, ask, ask_again, instructions, read_answer
+from interalign.personas.description import KINDS, PLURALS, Kind, normalised
+from interalign.personas.generate import ask, ask_again, instructions, read_answer
 from interalign.personas.seeds import seeds
 from interalign.personas.vocabulary import names
 from interalign.personas.wellformed import FormConfig, fault

@@ -226,11 +226,13 @@ def summarised(
         heldout=side["heldout"],
         train=side["train"],
         refused=tuple(
-            NearPair(score=0.7 + 0.01 * place, ours=ours, theirs=heldout[place % len(heldout)], why="too similar")
+            NearPair(
+                id="ours", score=0.7 + 0.01 * place, ours=ours, theirs=heldout[place % len(heldout)], why="too similar"
+            )
             for place, ours in enumerate(refused)
         ),
         nearest=tuple(
-            NearPair(score=None if place == 2 else 0.655 - 0.01 * place, ours=ours, theirs=theirs)
+            NearPair(id="ours", score=None if place == 2 else 0.655 - 0.01 * place, ours=ours, theirs=theirs)
             for place, (ours, theirs) in enumerate(list(zip(train, heldout, strict=False))[:5])
         ),
     )

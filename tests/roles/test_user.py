@@ -5,14 +5,16 @@ from collections.abc import Iterator
 
 import pytest
 
+from interalign.errors import InputError
 from interalign.messages import Message
 from interalign.personas.compose import _PREFERENCE_TEXT, WorldConfig, compose_personas
+from interalign.personas.persona import Persona
 from interalign.personas.vocabulary import slot
 from interalign.roles.judge import style_fit
 from interalign.roles.ledger import disclosed_facts
 from interalign.roles.measure import mentions, style_of, topicality, words
 from interalign.roles.phrases import user_phrases
-from interalign.roles.user import RuleUser, user_turn
+from interalign.roles.user import RuleUser, refuse_unplayable, user_turn
 from tests.roles.talks import PERSONAS, Talk, opening, talks
 
 
@@ -165,6 +167,13 @@ def test_people_go_on_when_everything_is_told() -> None:
     assert set(disclosed_facts(talk.ledger)) == set(PERSONAS[0].facts)
     assert talk.ledger[-1].facts == ()
     assert said(talk)
+
+
+def test_a_persona_from_text_alone_is_refused_with_a_way_on() -> None:
+    with pytest.raises(InputError, match="cannot be played by rules") as refused:
+        refuse_unplayable(Persona(profile="She keeps bees.", personality="She is calm."))
+    assert refused.value.mend is not None
+    assert "`interalign personas compose`" in refused.value.mend and "language models" in refused.value.mend
 
 
 def test_openings_are_diverse() -> None:

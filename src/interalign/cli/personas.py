@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from interalign.cli.console import DEMO, Out, RecipeFile, chosen_recipe, err, escaped, say, stoppable, work_in
+from interalign.cli.console import DEMO, Out, RecipeFile, chosen_recipe, err, say, stoppable, work_in
 from interalign.cli.pool_tables import show_audit, show_calibration, show_pool
 from interalign.errors import InputError, LeakError
 
 if TYPE_CHECKING:
+    from interalign.llm.backends import ModelConfig
     from interalign.llm.encoder import Encoder
     from interalign.personas.description import Description, Kind
     from interalign.personas.exchange import Imported
@@ -24,7 +25,6 @@ __all__ = ["personas"]
 personas = typer.Typer(no_args_is_help=True, help="Make, grow, pair, audit and convert personas.")
 
 _POOL = Path("runs/pool")
-_PROBLEMS_SHOWN = 5
 
 Files = Annotated[
     list[Path], typer.Argument(help="JSONL, CSV, Parquet or text files, or Hugging Face dataset folders.")
@@ -57,7 +57,8 @@ def grow(
         str | None,
         typer.Option(
             "--model",
-            help="Who writes: a model on --base-url, else a checkpoint folder or hub name. Default: a script.",
+            help="Who writes: a model on the server of --base-url or the recipe, else a checkpoint folder or hub name. "
+            "Default: the recipe's, or a script.",
         ),
     ] = None,
     base_url: Annotated[
@@ -78,11 +79,12 @@ def grow(
         recipe,
         folder,
         {
-            "generator": _generator(model, base_url),
             "encoder": encoder,
             "profiles": _given(target=profiles, seeds=_text(seed_profiles)),
             "personalities": _given(target=personalities, seeds=_text(seed_personalities)),
         },
+        model=model,
+        base_url=base_url,
     )
     _grow(folder, chosen)
 
@@ -101,12 +103,12 @@ def pair(
     encoder: EncoderName = None,
 ) -> None:
     """Make personas from profiles and personalities that are there already: split with the gate, and paired."""
-    from interalign.personas.gender import ungendered
+    from interalign.personas.filter import distinct
+    from interalign.personas.pool import read_start
 
-    # What repeats another text, or is it but for its gender, does not enter.
+    # As the pool will read and filter them; it also says what is wrong with the files.
     sizes = {
-        kind: len({ungendered(one.text) for one in _descriptions([path], kind) if one.kind == kind})
-        for kind, path in _by_kind(profiles, personalities).items()
+        kind: len(distinct(read_start(path, kind).members)) for kind, path in _by_kind(profiles, personalities).items()
     }
     split = _given(personas=number, heldout_profiles=heldout_profiles, heldout_personalities=heldout_personalities)
     chosen = _with(
@@ -131,8 +133,12 @@ def audit(
     ] = None,
     kind: OneKind = None,
     encoder: EncoderName = None,
-    gate_profiles: Annotated[float | None, typer.Option("--gate-profiles", min=0, max=1)] = None,
-    gate_personalities: Annotated[float | None, typer.Option("--gate-personalities", min=0, max=1)] = None,
+    gate_profiles: Annotated[
+        float | None, typer.Option("--gate-profiles", min=0.01, max=1, help="Cosine from which profiles are too near.")
+    ] = None,
+    gate_personalities: Annotated[
+        float | None, typer.Option("--gate-personalities", min=0.01, max=1, help="The same for personalities.")
+    ] = None,
     json: JsonFile = None,
 ) -> None:
     """Find duplicates within files, or, with --against, what leaks from training files into test files (exit 6)."""
@@ -144,12 +150,13 @@ def audit(
     ours = _descriptions(files, _kind(kind))
     theirs = _descriptions(against, _kind(kind)) if against else None
     name = encoder or OFFLINE_ENCODER
+    given: dict[Kind, float | None] = {"profile": gate_profiles, "personality": gate_personalities}
     # Within a file the question is that of the filter, across files that of the gate.
-    border = 1 if theirs is not None else 0
-    gates: dict[Kind, float] = {
-        "profile": gate_profiles or calibrated(name, "profile")[border],
-        "personality": gate_personalities or calibrated(name, "personality")[border],
-    }
+    side = 0 if theirs is None else 1
+    gates: dict[Kind, float] = {}
+    for one in {one.kind for one in ours}:
+        border = given[one]
+        gates[one] = calibrated(name, one)[side] if border is None else border
     with _encoding(name) as encoding:
         found = compare(ours, theirs, encoding, gates)
     if json is not None:
@@ -201,12 +208,17 @@ def calibrate(
 def convert(
     files: Files,
     target: Annotated[
-        Path, typer.Option("--out", help="A .jsonl or .parquet file; or a folder, for a dataset with a card.")
+        Path, typer.Option("--out", help="A .jsonl or .parquet file; any other name is a dataset folder with a card.")
     ],
     kind: OneKind = None,
 ) -> None:
     """Read persona files of any known form and write them as JSONL, Parquet or a Hugging Face dataset."""
-    from interalign.personas.exchange import write_dataset, write_descriptions_parquet
+    from interalign.personas.exchange import (
+        write_dataset,
+        write_descriptions_dataset,
+        write_descriptions_parquet,
+        write_personas_parquet,
+    )
     from interalign.run import write_jsonl
 
     read = [_imported(path, _kind(kind)) for path in files]
@@ -214,17 +226,19 @@ def convert(
     descriptions = [one for imported in read for one in imported.descriptions]
     if people and descriptions:
         raise InputError("The files hold both personas and bare descriptions.", mend="convert them one by one.")
-    if target.suffix == ".jsonl":
+    facts = {"Converted from": ", ".join(path.name for path in files)}
+    # A dot alone makes no file of a name: aloe-v1.0 is a folder.
+    suffix = target.suffix.lower()
+    if suffix == ".jsonl":
         write_jsonl(target, people or descriptions)
-    elif target.suffix == ".parquet" and descriptions:
+    elif suffix == ".parquet" and people:
+        write_personas_parquet(target, people)
+    elif suffix == ".parquet":
         write_descriptions_parquet(target, descriptions)
-    elif people and not target.suffix:
-        write_dataset(target, people, {"Converted from": ", ".join(path.name for path in files)})
+    elif people:
+        write_dataset(target, people, facts)
     else:
-        raise InputError(
-            f"{len(people)} personas and {len(descriptions)} descriptions cannot be written as {target.name}.",
-            mend="name a .jsonl file, a .parquet file for descriptions, or a folder for personas.",
-        )
+        write_descriptions_dataset(target, descriptions, facts)
     say(f"{len(people) or len(descriptions):,} {'personas' if people else 'descriptions'}: {target}")
 
 
@@ -237,20 +251,31 @@ def _grow(folder: Path, recipe: Recipe) -> None:
     say(f"\nreport: {folder / 'pool.html'}")
 
 
-def _with(recipe: Path | None, folder: Path, changes: dict[str, Any]) -> Recipe:
+def _with(
+    recipe: Path | None,
+    folder: Path,
+    changes: dict[str, Any],
+    *,
+    model: str | None = None,
+    base_url: str | None = None,
+) -> Recipe:
     """The chosen recipe with what the command line says of the pool; None and empty tables say nothing."""
     from interalign.recipe import Recipe, changed
 
     chosen = chosen_recipe(recipe, folder, Recipe(name="pool"))
-    return changed(chosen, {"pool": {key: value for key, value in changes.items() if value}})
+    said = changes | {"generator": _generator(chosen.pool.generator, model, base_url)}
+    return changed(chosen, {"pool": {key: value for key, value in said.items() if value}})
 
 
-def _generator(model: str | None, base_url: str | None) -> dict[str, Any] | None:
-    if base_url is not None:
-        if model is None:
-            raise InputError("--base-url names a server and no model.", mend="add --model NAME.")
-        return {"backend": "endpoint", "base_url": base_url, "model": model}
-    return None if model is None else {"backend": "local", "checkpoint": model}
+def _generator(before: ModelConfig, model: str | None, base_url: str | None) -> dict[str, Any] | None:
+    if model is None and base_url is None:
+        return None
+    if base_url is None and before.backend != "endpoint":
+        return {"backend": "local", "checkpoint": model}
+    if model is None and before.backend != "endpoint":
+        raise InputError("--base-url names a server and no model.", mend="add --model NAME.")
+    # What is left out stays as the recipe has it, with the key, the limits and the form of its server.
+    return {"backend": "endpoint", **_given(base_url=base_url, model=model)}
 
 
 def _given(**options: Any) -> dict[str, Any]:
@@ -288,18 +313,10 @@ def _descriptions(paths: Sequence[Path], kind: Kind | None) -> list[Description]
 
 def _imported(path: Path, kind: Kind | None) -> Imported:
     from interalign.personas.exchange import read_pool
+    from interalign.pipeline import show_import
 
     imported = read_pool(path, kind)
-    for note in imported.notes:
-        err.print(f"[dim]{escaped(f'{path}: {note}')}[/dim]", highlight=False, soft_wrap=True)
-    for problem in imported.problems[:_PROBLEMS_SHOWN]:
-        what = "look at" if problem.kept else "left out"
-        err.print(
-            f"[yellow]{what}[/yellow] {escaped(f'{problem.place}: {problem.what}')}", highlight=False, soft_wrap=True
-        )
-    more = len(imported.problems) - _PROBLEMS_SHOWN
-    if more > 0:
-        err.print(f"[yellow]and {more:,} more[/yellow] in {escaped(str(path))}", highlight=False, soft_wrap=True)
+    show_import(imported.problems, [f"{path}: {note}" for note in imported.notes], err, more_in=path)
     return imported
 
 

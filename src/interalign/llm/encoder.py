@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from interalign.errors import InputError, MissingExtra, ModelError, StorageError
+from interalign.errors import MissingExtra, ModelError
 from interalign.llm.hardware import pick_device
 from interalign.llm.libraries import quiet
 from interalign.llm.offline import cache_folder, resolve_encoder
-from interalign.run import storage_errors
+from interalign.llm.sqlite import Wording, connect, transaction, translated, use_wal
 
 if TYPE_CHECKING:
     import torch
@@ -30,9 +30,15 @@ if TYPE_CHECKING:
 __all__ = ["Encoder", "SentenceEncoder", "kept_encoder", "remembered"]
 
 _SCHEMA = "CREATE TABLE IF NOT EXISTS vectors (key BLOB PRIMARY KEY, vector BLOB NOT NULL) WITHOUT ROWID"
-_BUSY_S = 60.0
 _KEYS_PER_QUERY = 500
 _SAMPLED = 4096
+_AGAIN = "texts are encoded again when they are needed."
+_WORDING = Wording(
+    name="The store of embeddings",
+    unreadable=f"delete it (with its -wal and -shm files); {_AGAIN}",
+    kept="what was encoded before is kept",
+    read_only=f"make it a file that can be written, in a folder that can be, or delete it; {_AGAIN}",
+)
 
 
 @runtime_checkable
@@ -61,8 +67,8 @@ class SentenceEncoder:
     MiniLM, about 190 words) is compared by its beginning.
 
     Raises:
-        InputError: the folder holds no weights, or the offline encoder's package is missing.
-        MissingExtra: sentence-transformers is not installed.
+        InputError: the folder holds no weights.
+        MissingExtra: sentence-transformers, or the offline encoder's package, is not installed.
         ModelError: the model cannot be loaded.
     """
 
@@ -71,7 +77,7 @@ class SentenceEncoder:
         try:
             from sentence_transformers import SentenceTransformer
         except ImportError:
-            raise MissingExtra("sentence-transformers", "offline") from None
+            raise MissingExtra("sentence-transformers", "personas") from None
         try:
             with quiet():
                 self._model: Any = SentenceTransformer(source, device=device or pick_device())
@@ -131,16 +137,12 @@ def remembered(encoder: Encoder, path: Path) -> Iterator[Encoder]:
 
     Raises:
         InputError: the file is no such store.
-        StorageError: the disk is full or cannot be written.
+        StorageError: the disk is full or cannot be written, or another process holds the file.
     """
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    with _translated(path):
-        connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+    connection = connect(path, _WORDING)
     try:
-        with _translated(path):
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = NORMAL")
+        with translated(path, _WORDING):
+            use_wal(connection)
             connection.execute(_SCHEMA)
         yield _Remembered(encoder, path, connection)
     finally:
@@ -178,16 +180,14 @@ class _Remembered:
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         keys = [self._key(text) for text in texts]
-        with self._lock, _translated(self._path):
+        with self._lock, translated(self._path, _WORDING):
             known = self._read(keys)
         new = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
         if new:
             fresh = dict(zip(new, self._encoder.encode(list(new.values())), strict=True))
             rows = [(key, vector.astype("<f4").tobytes()) for key, vector in fresh.items()]
-            with self._lock, _translated(self._path):
-                self._connection.execute("BEGIN IMMEDIATE")
+            with self._lock, translated(self._path, _WORDING), transaction(self._connection):
                 self._connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?)", rows)
-                self._connection.execute("COMMIT")
             known |= fresh
         return np.stack([known[key] for key in keys]) if keys else np.empty((0, self.dimension), np.float32)
 
@@ -205,18 +205,3 @@ class _Remembered:
                 if len(blob) == 4 * self.dimension:
                     found[key] = np.frombuffer(blob, "<f4").astype(np.float32)
         return found
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        code = (getattr(error, "sqlite_errorcode", None) or 0) & 0xFF
-        if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
-            raise InputError(
-                f"{path} holds no embeddings: {error}.", mend="delete it; texts are encoded again when they are needed."
-            ) from error
-        raise StorageError(
-            f"{path} cannot be written: {error}.", mend=f"free some space in {path.parent} and run the command again."
-        ) from error

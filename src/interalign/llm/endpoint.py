@@ -20,7 +20,7 @@ from pydantic import ConfigDict, Field, field_validator
 
 from interalign.errors import InputError, MissingExtra, ModelError
 from interalign.llm.model import Answer, Finish, Request, Usage
-from interalign.messages import Value, as_dicts
+from interalign.messages import Value, as_dicts, well_formed
 from interalign.run import derive_seed
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _LONGEST_WAIT_S = 120.0
 _LARGEST_SEED = 2**31 - 1
 
 # What servers answer to a request that they could do in another form.
-_REFUSED_AS_IT_IS = frozenset({400, 422})
+_REFUSED_AS_IT_IS = frozenset({400, 413, 422})
 
 _MENDS = {
     400: "check that the model takes these messages and settings.",
@@ -162,7 +162,8 @@ class EndpointModel:
         if isinstance(error, APIStatusError):
             mend = _MENDS.get(error.status_code, "look at the server's log, and run the same command again later.")
             what = f"{self.name} refused: {self._shown(_server_says(error))}."
-            return ModelError(what, mend=mend.format(key_env=self._config.api_key_env))
+            refused = error.status_code in _REFUSED_AS_IT_IS
+            return ModelError(what, mend=mend.format(key_env=self._config.api_key_env), refused=refused)
         if isinstance(error, APITimeoutError | TimeoutError):
             what = f"{self.name} did not answer within {self._config.timeout_s:g} s {tries}."
             return ModelError(what, mend="raise timeout_s, or lower concurrency.")
@@ -276,16 +277,11 @@ def _answer(text: str, model: str) -> Answer:
         raise _Unusable(f"the message has no text (finish_reason {finish!r})")
     served = body.get("model")
     return Answer(
-        text=_well_formed(content),
+        text=well_formed(content),
         finish=_finish(finish),
         usage=_usage(body.get("usage")),
         model=served if isinstance(served, str) else model,
     )
-
-
-def _well_formed(text: str) -> str:
-    # A token limit can cut a character in two; JSON then brings half of it, which no file can hold.
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _finish(reason: object) -> Finish:

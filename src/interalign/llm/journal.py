@@ -12,26 +12,29 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from interalign.errors import InputError, StorageError
+from interalign.errors import InputError
 from interalign.llm.model import Answer, ChatModel, Request, call_key
-from interalign.run import storage_errors
+from interalign.llm.sqlite import Wording, connect, transaction, translated, unusable, use_wal
 
 __all__ = ["Journal", "journalled"]
 
 # "ialn" in ASCII: marks the file as ours among all SQLite files.
 _APPLICATION = 0x69616C6E
 _FORMAT = 1
-_BUSY_S = 60.0
 _SCHEMA = "CREATE TABLE IF NOT EXISTS calls (key TEXT PRIMARY KEY, request TEXT NOT NULL, answer TEXT NOT NULL)"
 _INSERT = "INSERT INTO calls (key, request, answer) VALUES (?, ?, ?) ON CONFLICT (key) DO NOTHING"
-_UNREADABLE = frozenset({sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT})
+_WORDING = Wording(
+    name="The journal",
+    unreadable="restore it from a copy, or move it away (with its -wal and -shm files) and run the same command again; "
+    "without it, answers are asked for, and paid, again.",
+    kept="paid answers are kept",
+)
 
 
 class Journal:
@@ -58,14 +61,10 @@ class Journal:
             StorageError: the disk is full or cannot be written.
         """
         path = Path(path)
-        with storage_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        with _translated(path):
-            # No implicit transactions: each statement stands alone, and `put_many` says where its own begins.
-            connection = sqlite3.connect(path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+        connection = connect(path, _WORDING)
         journal = cls(path, connection)
         try:
-            with _translated(path):
+            with translated(path, _WORDING):
                 _prepare(connection, path)
             yield journal
         finally:
@@ -73,12 +72,12 @@ class Journal:
                 connection.close()
 
     def __len__(self) -> int:
-        with self._lock, _translated(self._path):
+        with self._lock, translated(self._path, _WORDING):
             return int(self._connection.execute("SELECT count(*) FROM calls").fetchone()[0])
 
     def get(self, key: str) -> Answer | None:
         """The answer under `key`, or None when that call was never answered."""
-        with self._lock, _translated(self._path):
+        with self._lock, translated(self._path, _WORDING):
             return self._read(key)
 
     def put(self, key: str, request: Request, answer: Answer) -> Answer:
@@ -88,7 +87,7 @@ class Journal:
     def put_many(self, rows: Iterable[tuple[str, Request, Answer]]) -> list[Answer]:
         """Keep all rows or, on an error, none; returns what the journal holds for each row, as `put` does."""
         encoded = [(key, request.model_dump_json(), answer.model_dump_json()) for key, request, answer in rows]
-        with self._lock, _translated(self._path), _transaction(self._connection):
+        with self._lock, translated(self._path, _WORDING), transaction(self._connection):
             self._connection.executemany(_INSERT, encoded)
             held = [self._read(key) for key, _, _ in encoded]
         return [answer for answer in held if answer is not None]
@@ -100,7 +99,7 @@ class Journal:
         try:
             return Answer.model_validate_json(row[0])
         except ValidationError:
-            raise _unusable(self._path, f"row {key[:12]} holds no answer") from None
+            raise unusable(self._path, _WORDING, f"row {key[:12]} holds no answer") from None
 
 
 def journalled(model: ChatModel, journal: Journal) -> ChatModel:
@@ -150,87 +149,21 @@ class _Journalled:
         return await asyncio.shield(loop.run_in_executor(None, self._journal.put, key, request, answer))
 
 
-@contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    # IMMEDIATE waits for other writers at the start; a read that turns into a write would fail without waiting.
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-        connection.execute("COMMIT")
-    except BaseException:
-        # A full disk may have ended the transaction already.
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-
-
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:
     """Make a new file a journal, or check that an old one is."""
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     application = connection.execute("PRAGMA application_id").fetchone()[0]
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if tables and application != _APPLICATION:
-        raise _unusable(path, "it is a database of another program")
+        raise unusable(path, _WORDING, "it is a database of another program")
     if tables and version != _FORMAT:
         raise InputError(
             f"{path} was written by another version of interalign (format {version}, this one reads {_FORMAT}).",
             mend="use that version, or choose another folder with --out.",
         )
-    _use_wal(connection)
-    # In WAL mode this loses no row when the process is killed; only a power cut can take the latest ones.
-    connection.execute("PRAGMA synchronous = NORMAL")
+    use_wal(connection)
     if not tables:
-        with _transaction(connection):
+        with transaction(connection):
             connection.execute(f"PRAGMA application_id = {_APPLICATION}")
             connection.execute(f"PRAGMA user_version = {_FORMAT}")
             connection.execute(_SCHEMA)
-
-
-def _use_wal(connection: sqlite3.Connection) -> None:
-    """Switch to the write-ahead log, in which readers and a writer do not wait for each other."""
-    deadline = time.monotonic() + _BUSY_S
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-            return
-        except sqlite3.OperationalError as error:
-            # SQLite does not wait here by itself when two processes make the same new file at once.
-            if _code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-
-
-@contextmanager
-def _translated(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.ProgrammingError:
-        # A journal used after it was closed, for one: a mistake in the program, which no user can mend.
-        raise
-    except sqlite3.DatabaseError as error:
-        code = _code(error)
-        if code in _UNREADABLE:
-            raise _unusable(path, str(error)) from error
-        if code == sqlite3.SQLITE_FULL:
-            mend = (
-                f"free some space on the disk of {path.parent} and run the same command again: paid answers are kept."
-            )
-        elif code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            mend = "end the other process that holds it, and run the same command again."
-        else:
-            mend = f"make sure that {path.parent} is a folder that can be written, and run the same command again."
-        raise StorageError(f"The journal {path} cannot be written: {error}.", mend=mend) from error
-
-
-def _unusable(path: Path, why: str) -> InputError:
-    return InputError(
-        f"The journal {path} cannot be read: {why}.",
-        mend="restore it from a copy, or move it away (with its -wal and -shm files) and run the same command again; "
-        "without it, answers are asked for, and paid, again.",
-    )
-
-
-def _code(error: sqlite3.Error) -> int | None:
-    # The low byte is the kind of error; the rest tells variants apart.
-    code = getattr(error, "sqlite_errorcode", None)
-    return None if code is None else code & 0xFF

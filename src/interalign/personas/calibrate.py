@@ -131,7 +131,8 @@ def calibrated(encoder: str, kind: Kind) -> tuple[float, float]:
     if encoder not in CALIBRATED:
         raise InputError(
             f"No threshold is known for the encoder {encoder!r}.",
-            mend=f"run `interalign personas calibrate --encoder {encoder}` and write what it proposes into the recipe.",
+            mend=f"run `interalign personas calibrate --encoder {encoder}` and give what it proposes to the recipe, "
+            "or to audit (--gate-profiles, --gate-personalities).",
         )
     return CALIBRATED[encoder][kind]
 

@@ -14,12 +14,13 @@ from pydantic import Field, model_validator
 
 from interalign.messages import Value
 
-__all__ = ["KINDS", "Description", "Kind", "Origin", "normalised"]
+__all__ = ["KINDS", "PLURALS", "Description", "Kind", "Origin", "normalised"]
 
 Kind: TypeAlias = Literal["profile", "personality"]
 Origin: TypeAlias = Literal["seed", "generated", "imported"]
 
 KINDS: tuple[Kind, ...] = ("profile", "personality")
+PLURALS: dict[Kind, str] = {"profile": "profiles", "personality": "personalities"}
 
 
 class Description(Value):

@@ -9,9 +9,11 @@ A threshold belongs to its encoder and to the kind of text: see `personas/calibr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal, TypeAlias, get_args
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field
 
 from interalign.llm.encoder import Encoder
@@ -20,10 +22,24 @@ from interalign.personas.description import Description, Kind, normalised
 from interalign.personas.gender import ungendered
 from interalign.personas.neighbours import ExactIndex, VectorIndex
 
-__all__ = ["Duplicate", "Screening", "SemanticFilter", "Threshold"]
+__all__ = ["Duplicate", "Screening", "SemanticFilter", "Threshold", "distinct"]
 
 Duplicate: TypeAlias = Literal["same text", "differs in gender only", "too similar"]
+_PART = 256
+
 Threshold: TypeAlias = Annotated[float, Field(gt=0, le=1)]
+
+
+def distinct(descriptions: Iterable[Description]) -> list[Description]:
+    """What `SemanticFilter.keep` would take in, of descriptions of one kind: no text twice, nor in another gender."""
+    found: list[Description] = []
+    seen: set[str] = set()
+    for one in descriptions:
+        keys = {key for key, _ in _keys(one.text)}
+        if not keys & seen:
+            found.append(one)
+            seen |= keys
+    return found
 
 
 class Screening(Value):
@@ -105,20 +121,33 @@ class SemanticFilter:
     def _screen(
         self, descriptions: Sequence[Description], *, room: int | None = None, tolerated: tuple[Duplicate, ...] = ()
     ) -> list[Screening]:
-        if not descriptions:
-            return []
+        screenings: list[Screening] = []
         vectors = self._encoder.encode([description.text for description in descriptions])
+        # In parts: what has entered is searched in the index, and only the rest of a part one by one.
+        for start in range(0, len(descriptions), _PART):
+            part = slice(start, start + _PART)
+            left = None if room is None else room - sum(one.entered for one in screenings)
+            screenings += self._screen_part(descriptions[part], vectors[part], left, tolerated)
+        return screenings
+
+    def _screen_part(
+        self,
+        descriptions: Sequence[Description],
+        vectors: NDArray[np.float32],
+        room: int | None,
+        tolerated: tuple[Duplicate, ...],
+    ) -> list[Screening]:
         found = self._index.nearest(vectors)
+        among = vectors @ vectors.T
         screenings: list[Screening] = []
         entered: list[int] = []
         before = len(self._members)
         for row, description in enumerate(descriptions):
             nearest, score = int(found.rows[row]), float(found.scores[row])
             if entered:
-                among = vectors[entered] @ vectors[row]
-                best = int(among.argmax())
-                if among[best] > score:
-                    nearest, score = before + best, float(among[best])
+                best = int(among[row, entered].argmax())
+                if among[row, entered[best]] > score:
+                    nearest, score = before + best, float(among[row, entered[best]])
             duplicate, member, cosine = self._judge(description.text, nearest, score)
             enters = (duplicate is None or duplicate in tolerated) and (room is None or len(entered) < room)
             screenings.append(Screening(duplicate=duplicate, entered=enters, nearest=member, score=cosine))

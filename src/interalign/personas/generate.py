@@ -17,13 +17,11 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from interalign.llm.model import Request, Sampling
-from interalign.messages import Message, Value
+from interalign.messages import Message, Value, well_formed
 from interalign.personas.coverage import Outline, asked
-from interalign.personas.description import Kind
+from interalign.personas.description import PLURALS, Kind
 
-__all__ = ["PLURALS", "Draft", "Unreadable", "as_data", "ask", "ask_again", "instructions", "read_answer"]
-
-PLURALS: dict[Kind, str] = {"profile": "profiles", "personality": "personalities"}
+__all__ = ["Draft", "Unreadable", "as_data", "ask", "ask_again", "instructions", "read_answer"]
 
 _FENCED = re.compile(r"```(?:json)?[ \t]*\n(.*?)\n?```", re.DOTALL)
 
@@ -156,14 +154,9 @@ def _items(kind: Kind, content: Any) -> list[Any]:
 
 def _draft(item: Any, index: int, *, in_order: bool) -> Draft:
     if isinstance(item, str):
-        return Draft(text=_well_formed(item), number=index if in_order else None)
+        return Draft(text=well_formed(item).strip(), number=index if in_order else None)
     text, number = (item.get("text"), item.get("number")) if isinstance(item, dict) else (None, None)
     if not isinstance(text, str):
         raise Unreadable(f"item {index} has no text")
     known = isinstance(number, int) and not isinstance(number, bool) and number >= 1
-    return Draft(text=_well_formed(text), number=number if known else None)
-
-
-def _well_formed(text: str) -> str:
-    # JSON may bring half a character, which no file can hold.
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").strip()
+    return Draft(text=well_formed(text).strip(), number=number if known else None)

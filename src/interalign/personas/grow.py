@@ -5,7 +5,9 @@ What always holds:
 * the pool depends on the seed and the answers only. Calls run side by side, but each is filtered in its turn, and call
   `i` sees the pool as it was after call `i - in_flight`;
 * every candidate and every call is a row: what became of it and why. An answer that cannot be read is a counted call;
-* growing again with the same journal pays for nothing twice.
+* growing again with the same journal pays for nothing twice. A call that fails is asked again in its turn and, if it
+  fails again, ends the growth: going on without it would make a pool that no resumed run could repeat. A call that is
+  refused would be refused again, so it is a row.
 """
 
 from __future__ import annotations
@@ -23,9 +25,9 @@ from interalign.errors import InputError, ModelError
 from interalign.llm.model import Answer, ChatModel, Request, Sampling
 from interalign.messages import Value
 from interalign.personas.coverage import Outline, draw_outlines, shown
-from interalign.personas.description import Description, Kind
+from interalign.personas.description import PLURALS, Description, Kind
 from interalign.personas.filter import Duplicate, Screening, SemanticFilter, Threshold
-from interalign.personas.generate import PLURALS, Draft, Unreadable, ask, ask_again, instructions, read_answer
+from interalign.personas.generate import Draft, Unreadable, ask, ask_again, instructions, read_answer
 from interalign.personas.wellformed import LANGUAGES, Fault, FormConfig, fault
 from interalign.run import derive_seed
 
@@ -34,8 +36,8 @@ __all__ = ["CallRow", "CandidateRow", "GrowConfig", "Grown", "Rejection", "Stop"
 Rejection: TypeAlias = Fault | Duplicate | Literal["not asked for", "target reached"]
 Stop: TypeAlias = Literal["target", "saturated", "budget", "unreadable"]
 
-_FAILURES = 3
-"""At least so many calls in a row must fail, if there are so many, before the server counts as dead."""
+_REFUSALS = 3
+"""At least so many calls in a row must be refused, if there are so many, before it is no matter of single calls."""
 
 
 class StopConfig(Value):
@@ -50,7 +52,8 @@ class StopConfig(Value):
     max_calls: Annotated[int, Field(ge=1)] = 1000
     """The budget in calls; a repair belongs to its call."""
     max_tokens: Annotated[int, Field(ge=1)] | None = None
-    """The budget in tokens, read and written. Calls in flight are finished, so a little more may be spent."""
+    """The budget in tokens, read and written, as the model counts them; one that does not count is held by `max_calls`.
+    Calls in flight are finished, so a little more may be spent."""
 
 
 class GrowConfig(Value):
@@ -93,7 +96,7 @@ class CallRow(Value):
 
     kind: Kind
     call: int
-    outcome: Literal["read", "read after repair", "unreadable", "failed"]
+    outcome: Literal["read", "read after repair", "unreadable", "refused"]
     problem: str | None = None
     items: int = 0
     missing: int = 0
@@ -139,7 +142,8 @@ async def grow_pool(
 
     Raises:
         InputError: there are no seeds, or they are of another kind.
-        ModelError: the model failed several calls in a row. Answers that came are in the journal, if there is one.
+        ModelError: the model failed a call twice, or refused several in a row. Answers that came are in the journal, if
+            there is one, and growing again goes on from there.
     """
     if not seeds or any(one.kind != pool.kind for one in seeds):
         what = "There are no seeds" if not seeds else "Not all seeds are"
@@ -171,7 +175,11 @@ async def _run(growth: _Growth, model: ChatModel, on_call: Callable[[int, int], 
             if not flying:
                 return growth.reason
             call, task = flying.popleft()
-            await asyncio.to_thread(growth.take, call, await task)
+            try:
+                heard = await task
+            except ModelError:
+                heard = await _hear_again(growth, call, model)
+            await asyncio.to_thread(growth.take, call, heard)
             if on_call is not None:
                 on_call(len(growth.filter), len(growth.calls))
     finally:
@@ -197,10 +205,11 @@ class _Heard:
     drafts: list[Draft] | None
     answers: tuple[Answer, ...]
     problem: str | None = None
-    failed: bool = False
+    refused: bool = False
 
 
 async def _hear(kind: Kind, call: _Call, model: ChatModel) -> _Heard:
+    """What the model says to a call; raises ModelError when asking again may help."""
     answers: list[Answer] = []
     problem: str | None = None
     request = call.request
@@ -208,7 +217,9 @@ async def _hear(kind: Kind, call: _Call, model: ChatModel) -> _Heard:
         try:
             answer = await model.complete(request)
         except ModelError as error:
-            return _Heard(None, tuple(answers), problem or str(error), failed=not answers)
+            if not error.refused:
+                raise
+            return _Heard(None, tuple(answers), problem or str(error), refused=not answers)
         answers.append(answer)
         try:
             return _Heard(read_answer(kind, answer.text, call.count), tuple(answers), problem)
@@ -219,6 +230,18 @@ async def _hear(kind: Kind, call: _Call, model: ChatModel) -> _Heard:
             return _Heard(None, tuple(answers), f"{problem}; it was cut off at {request.sampling.max_tokens} tokens")
         request = ask_again(kind, call.request, answer.text, problem)
     return _Heard(None, tuple(answers), problem)
+
+
+async def _hear_again(growth: _Growth, call: _Call, model: ChatModel) -> _Heard:
+    # Now that it is its turn: going on without it would make another pool than a resumed run.
+    try:
+        return await _hear(growth.kind, call, model)
+    except ModelError as error:
+        where = f"Call {call.number} for {PLURALS[growth.kind]} failed twice; the pool has {len(growth.filter)}."
+        raise ModelError(
+            f"{where} {error.what}",
+            mend="run the same command again when the model answers: what it said so far is kept.",
+        ) from error
 
 
 @dataclass
@@ -273,8 +296,12 @@ class _Growth:
         expected = len(self.filter) + flying * self.config.candidates * self._acceptance(default=1.0)
         return flying == 0 or expected < self.stop.target
 
+    def _window(self) -> list[CallRow]:
+        """The last calls that were answered."""
+        return [row for row in self.calls if row.outcome != "refused"][-self.stop.window :]
+
     def _acceptance(self, *, default: float) -> float:
-        last = self.calls[-self.stop.window :]
+        last = self._window()
         items = sum(row.items for row in last)
         return sum(row.accepted for row in last) / items if items else default
 
@@ -309,8 +336,8 @@ class _Growth:
             _count(self.pending, outline, -1)
         drafts = heard.drafts or []
         accepted = self._filter(call, drafts)
-        outcome: Literal["read", "read after repair", "unreadable", "failed"] = (
-            "failed" if heard.failed else "unreadable"
+        outcome: Literal["read", "read after repair", "unreadable", "refused"] = (
+            "refused" if heard.refused else "unreadable"
         )
         if heard.drafts is not None:
             outcome = "read" if len(heard.answers) == 1 else "read after repair"
@@ -328,7 +355,7 @@ class _Growth:
                 completion_tokens=sum(answer.usage.completion_tokens for answer in heard.answers),
             )
         )
-        self._refuse_a_dead_server()
+        self._stop_where_all_is_refused()
         self.ended = self.ended or self._enough()
 
     def _filter(self, call: _Call, drafts: Sequence[Draft]) -> int:
@@ -382,14 +409,14 @@ class _Growth:
             shows=shown(self.kind, draft.text),
         )
 
-    def _refuse_a_dead_server(self) -> None:
-        enough = min(max(_FAILURES, self.config.in_flight), self.stop.max_calls)
+    def _stop_where_all_is_refused(self) -> None:
+        enough = min(max(_REFUSALS, self.config.in_flight), self.stop.max_calls)
         last = self.calls[-enough:]
-        if len(last) == enough and all(row.outcome == "failed" for row in last):
+        if len(last) == enough and all(row.outcome == "refused" for row in last):
             raise ModelError(
-                f"The last {len(last)} call(s) for {PLURALS[self.kind]} failed; the pool has {len(self.filter)}. "
+                f"The last {len(last)} call(s) for {PLURALS[self.kind]} were refused; the pool has {len(self.filter)}. "
                 f"The model said: {last[-1].problem}",
-                mend="run the same command again when the server answers: what it said so far is kept.",
+                mend="check the model and its sampling in the recipe.",
             )
 
     def _enough(self) -> Stop | None:
@@ -398,7 +425,7 @@ class _Growth:
         spent = sum(row.prompt_tokens + row.completion_tokens for row in self.calls)
         if self.stop.max_tokens is not None and spent >= self.stop.max_tokens:
             return "budget"
-        last = self.calls[-self.stop.window :]
+        last = self._window()
         if len(last) < self.stop.window:
             return None
         if not any(row.items for row in last):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,11 +18,12 @@ from interalign.errors import InputError, MissingExtra
 
 __all__ = ["ApproximateIndex", "ExactIndex", "Nearest", "VectorIndex"]
 
-# 4,096 rows of 384 float32 stay in a core's cache while they are converted and multiplied: measured 0.20 s for a
-# million float16 rows and 20 queries, against 0.30 s with blocks of 65,536.
+# 4,096 rows of 384 float32 stay in a core's cache while they are converted and multiplied.
 _BLOCK = 4096
 _QUERIES = 1024
 _FIRST_CAPACITY = 1024
+
+_Product: TypeAlias = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -93,11 +94,11 @@ class ExactIndex:
         """The nearest row for each of the unit vectors `queries`, [q, dimension]; the first among equals."""
         rows = np.full(len(queries), -1, np.int64)
         scores = np.full(len(queries), -np.inf, np.float32)
-        for start, block in self._blocks():
+        for start, multiplied in self._blocks():
             # Many queries at once would make the table of cosines larger than the vectors.
             for first in range(0, len(queries), _QUERIES):
                 part = slice(first, first + _QUERIES)
-                cosines = queries[part] @ block.T
+                cosines = multiplied(queries[part])
                 best = cosines.argmax(axis=1)
                 highest = cosines[np.arange(len(best)), best]
                 better = highest > scores[part]
@@ -105,33 +106,39 @@ class ExactIndex:
                 rows[part][better] = best[better] + start
         return Nearest(rows, scores)
 
-    def _blocks(self) -> Iterator[tuple[int, NDArray[np.float32]]]:
-        as_float32 = _converter(self._stored)
+    def _blocks(self) -> Iterator[tuple[int, _Product]]:
+        """Where a block of rows begins, and what gives the cosines of queries to it: [q, d] -> [q, rows]."""
+        with_stored = _products(self._stored)
         for start in range(0, len(self._stored), _BLOCK):
-            yield start, as_float32(self._stored[start : start + _BLOCK])
+            yield start, with_stored(self._stored[start : start + _BLOCK])
         for start in range(0, self._count, _BLOCK):
-            yield len(self._stored) + start, self._added[start : min(start + _BLOCK, self._count)]
+            block = self._added[start : min(start + _BLOCK, self._count)]
+            yield len(self._stored) + start, lambda queries, block=block: queries @ block.T  # type: ignore[misc]
 
 
-def _converter(stored: NDArray[Any]) -> Callable[[NDArray[Any]], NDArray[np.float32]]:
-    """How a block of stored rows becomes float32; a block is good until the next one is asked for."""
+def _products(stored: NDArray[Any]) -> Callable[[NDArray[Any]], _Product]:
+    """How a block of stored rows is multiplied; each product is good until the next block is asked for."""
     if stored.dtype == np.float32:
-        return lambda block: block
+        return lambda block: lambda queries: queries @ block.T
     try:
         import torch
     except ImportError:
-        return lambda block: np.asarray(block, np.float32)
-    # numpy converts float16 one number at a time, torch many at once. One room for all blocks: fresh memory for each
-    # costs more than the conversion.
+        return lambda block: lambda queries: queries @ block.astype(np.float32).T
+    # numpy converts float16 one number at a time, torch many at once. One room for all blocks, since fresh memory for
+    # each costs more than the conversion; and torch multiplies too, or its threads and numpy's fight for the cores.
     room = torch.empty(_BLOCK, stored.shape[1])
 
-    def converted(block: NDArray[Any]) -> NDArray[np.float32]:
+    def product(block: NDArray[Any]) -> _Product:
         part = room[: len(block)]
         part.copy_(torch.from_numpy(block))
-        found: NDArray[np.float32] = part.numpy()
-        return found
 
-    return converted
+        def multiplied(queries: NDArray[np.float32]) -> NDArray[np.float32]:
+            found: NDArray[np.float32] = (torch.from_numpy(np.ascontiguousarray(queries)) @ part.T).numpy()
+            return found
+
+        return multiplied
+
+    return product
 
 
 class ApproximateIndex:
@@ -153,7 +160,8 @@ class ApproximateIndex:
     def add(self, vectors: NDArray[np.float32]) -> None:
         """Append unit vectors, [n, dimension]."""
         start = len(self._index)
-        self._index.add(np.arange(start, start + len(vectors), dtype=np.uint64), vectors)
+        # One thread: with several, the graph, and with it what is found, would depend on which was faster.
+        self._index.add(np.arange(start, start + len(vectors), dtype=np.uint64), vectors, threads=1)
 
     def nearest(self, queries: NDArray[np.float32]) -> Nearest:
         """A near row for each of the unit vectors `queries`, [q, dimension], the nearest mostly."""

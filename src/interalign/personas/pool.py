@@ -16,10 +16,10 @@ from interalign.llm.offline import OFFLINE_ENCODER
 from interalign.messages import Value
 from interalign.personas.calibrate import calibrated
 from interalign.personas.coverage import Coverage, measure_coverage
-from interalign.personas.description import Description, Kind
-from interalign.personas.exchange import read_pool
+from interalign.personas.description import PLURALS, Description, Kind
+from interalign.personas.exchange import Problem, read_pool
+from interalign.personas.exchange.containers import shown
 from interalign.personas.filter import Threshold
-from interalign.personas.generate import PLURALS
 from interalign.personas.grow import GrowConfig, Grown, Stop, StopConfig
 from interalign.personas.pairing import Pairing, pair
 from interalign.personas.persona import Persona
@@ -36,9 +36,11 @@ __all__ = [
     "PoolSummary",
     "Population",
     "ProfilesConfig",
+    "Start",
     "first_members",
     "gate",
     "populate",
+    "read_start",
     "sides",
     "summarise_pool",
     "threshold",
@@ -114,20 +116,55 @@ def gate(config: PoolConfig, kind: Kind) -> float:
     return calibrated(config.encoder, kind)[1] if given is None else given
 
 
-def first_members(config: PoolConfig, kind: Kind) -> list[Description]:
-    """What a pool starts from: the recipe's file, or the seeds of the package.
+class Start(Value):
+    """What a pool starts from, and what is to be said of the file that it was read from."""
 
-    Raises:
-        InputError: the file cannot be used, or holds no description of this kind.
-    """
+    members: tuple[Description, ...]
+    problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
+    """Each with the file that it is about."""
+
+
+def first_members(config: PoolConfig, kind: Kind) -> Start:
+    """What a pool starts from: the recipe's file, or the seeds of the package; raises as `read_start`."""
     path = (config.profiles if kind == "profile" else config.personalities).seeds
     if path is None:
-        return [Description(kind=kind, text=one.text, origin="seed") for one in seeds(kind)]
-    imported = read_pool(Path(path), kind)
-    found = [one for one in (*imported.descriptions, *halves(imported.personas)) if one.kind == kind]
-    if not found:
-        raise InputError(f"{path} holds no {PLURALS[kind]}.", mend="give another file, or leave it out.")
-    return found
+        return Start(members=tuple(Description(kind=kind, text=one.text, origin="seed") for one in seeds(kind)))
+    return read_start(Path(path), kind, config.grow.form.max_characters)
+
+
+def read_start(path: Path, kind: Kind, max_characters: int | None = None) -> Start:
+    """The descriptions of a file that a pool may start from.
+
+    Held-out personas stay out, for a pool is shown to its generator and trained on; so does a description that they
+    share with others. One that is longer than `max_characters` stays and is named.
+
+    Raises:
+        InputError: the file cannot be used, or holds no such description of this kind.
+    """
+    imported = read_pool(path, kind)
+    heldout = [one for one in imported.personas if one.split == "heldout"]
+    apart = {one.id for one in halves(heldout)}
+    both = (*imported.descriptions, *halves(imported.personas))
+    members = [one for one in both if one.kind == kind and one.id not in apart]
+    if not members:
+        but = " but those of held-out personas, which a pool must not start from" if heldout else ""
+        raise InputError(f"{path} holds no {PLURALS[kind]}{but}.", mend="give another file, or leave it out.")
+    problems = [
+        Problem(place=path.name, what=f"held-out personas, which would be trained on: {len(heldout):,}")
+        for _ in heldout[:1]
+    ]
+    long = [one for one in members if max_characters is not None and len(one.text) > max_characters]
+    problems += [
+        Problem(
+            place=path.name,
+            what=f"kept: {shown(one.text)} is {len(one.text):,} characters long, more than {max_characters:,}",
+            kept=True,
+        )
+        for one in long
+    ]
+    notes = tuple(f"{path}: {note}" for note in imported.notes)
+    return Start(members=tuple(members), problems=(*problems, *imported.problems), notes=notes)
 
 
 class Population(Value):
@@ -182,7 +219,7 @@ def sides(population: Population) -> dict[str, str]:
     where: dict[str, str] = {}
     for parted in (population.profiles, population.personalities):
         where |= {one.id: "train" for one in parted.train} | {one.id: "heldout" for one in parted.heldout}
-        where |= {Description(kind=parted.kind, text=pair.ours).id: "refused" for pair in parted.refused}
+        where |= {pair.id: "refused" for pair in parted.refused}
     return where
 
 

@@ -11,13 +11,14 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from interalign.errors import InputError
 from interalign.llm.encoder import Encoder
 from interalign.messages import Value
 from interalign.personas.description import KINDS, Description, Kind
 from interalign.personas.filter import Screening, SemanticFilter, Threshold
+from interalign.personas.gender import GENDERS, with_gender
 from interalign.personas.persona import Persona
 from interalign.run import derive_seed
 
@@ -41,10 +42,21 @@ class SplitConfig(Value):
     gate_personalities: Threshold | None = None
     """The same for personalities."""
 
+    @model_validator(mode="after")
+    def _check(self) -> SplitConfig:
+        if bool(self.heldout_profiles) != bool(self.heldout_personalities):
+            raise ValueError(
+                "a held-out persona needs a profile and a personality: "
+                "heldout_profiles and heldout_personalities are both 0, or neither is"
+            )
+        return self
+
 
 class NearPair(Value):
     """Two descriptions and their cosine, which is None where only their words were compared."""
 
+    id: str
+    """Of ours, as it stands in its file: the text below may be told in another gender."""
     score: float | None
     ours: str
     theirs: str
@@ -68,6 +80,9 @@ class Parted(Value):
 def hold_out(descriptions: Sequence[Description], count: int, encoder: Encoder, gate: float, seed: int) -> Parted:
     """Hold out `count` descriptions drawn by seed, and refuse those of the rest that the gate finds too near to them.
 
+    A personality is told with the pronouns of the profile that it is paired with, so both sides are compared in every
+    gender: encoders find two texts nearer when both say "he".
+
     Raises:
         InputError: nothing would be left to train on.
     """
@@ -80,9 +95,8 @@ def hold_out(descriptions: Sequence[Description], count: int, encoder: Encoder, 
     chosen = set(Random(derive_seed(seed, "heldout", kind)).sample(range(len(descriptions)), count))
     heldout = [one for index, one in enumerate(descriptions) if index in chosen]
     rest = [one for index, one in enumerate(descriptions) if index not in chosen]
-    screenings, texts = _against(kind, heldout, rest, encoder, gate)
-    pairs = [_near(one, screening, texts) for one, screening in zip(rest, screenings, strict=True)]
-    train = tuple(one for one, screening in zip(rest, screenings, strict=True) if screening.duplicate is None)
+    pairs = _nearest_tellings(heldout, rest, encoder, gate)
+    train = tuple(one for one, pair in zip(rest, pairs, strict=True) if pair.why is None)
     if not train:
         raise InputError(
             f"Every {kind} is as near as {gate:g} to a held-out one.", mend="raise the gate, or hold out fewer."
@@ -200,12 +214,38 @@ def _against(
 
 def _near(one: Description, screening: Screening, texts: Mapping[str, str]) -> NearPair:
     theirs = texts.get(screening.nearest or "", "")
-    return NearPair(score=screening.score, ours=one.text, theirs=theirs, why=screening.duplicate)
+    return NearPair(id=one.id, score=screening.score, ours=one.text, theirs=theirs, why=screening.duplicate)
+
+
+def _nearest_tellings(
+    heldout: Sequence[Description], rest: Sequence[Description], encoder: Encoder, gate: float
+) -> list[NearPair]:
+    """For each of the rest the nearest held-out description, over all the genders that both may be told in."""
+    if not heldout:
+        return [NearPair(id=one.id, score=None, ours=one.text, theirs="") for one in rest]
+    kind = rest[0].kind
+    screenings, texts = _against(kind, heldout, rest, encoder, gate)
+    nearest = {one.id: _near(one, screening, texts) for one, screening in zip(rest, screenings, strict=True)}
+    if kind == "personality":
+        told = [(one.id, telling) for one in rest if nearest[one.id].why is None for telling in _tellings(one)]
+        members = [telling for one in heldout for telling in _tellings(one)]
+        screenings, texts = _against(kind, members, [telling for _, telling in told], encoder, gate)
+        for (id_, telling), screening in zip(told, screenings, strict=True):
+            pair = _near(telling, screening, texts).model_copy(update={"id": id_})
+            nearest[id_] = min(nearest[id_], pair, key=_distance)
+    return [nearest[one.id] for one in rest]
+
+
+def _tellings(one: Description) -> list[Description]:
+    texts = dict.fromkeys([one.text, *(with_gender(one.text, gender) for gender in GENDERS)])
+    return [Description(kind=one.kind, text=text) for text in texts]
+
+
+def _distance(pair: NearPair) -> tuple[bool, float]:
+    # The same words are nearer than any cosine.
+    return pair.why not in ("same text", "differs in gender only"), -(pair.score or 0)
 
 
 def _nearest(pairs: Sequence[NearPair]) -> tuple[NearPair, ...]:
-    # The same words are nearer than any cosine.
-    ranked = sorted(
-        pairs, key=lambda pair: (pair.why not in ("same text", "differs in gender only"), -(pair.score or 0))
-    )
+    ranked = sorted(pairs, key=_distance)
     return tuple(pair for pair in ranked if pair.theirs)[:_SHOWN]

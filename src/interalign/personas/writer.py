@@ -13,8 +13,7 @@ from random import Random
 from interalign.llm.model import Request, call_key
 from interalign.llm.scripted import ScriptedModel
 from interalign.personas.coverage import Outline, dimensions, outline_of, shown
-from interalign.personas.description import KINDS, Kind
-from interalign.personas.generate import PLURALS
+from interalign.personas.description import KINDS, PLURALS, Kind
 from interalign.personas.vocabulary import SLOTS, TraitEntry, names, slot, traits
 
 __all__ = ["persona_writer"]

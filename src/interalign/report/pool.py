@@ -13,8 +13,7 @@ from typing import TypedDict, TypeVar
 from interalign.evaluation.summary import UNDEFINED, number
 from interalign.messages import Value
 from interalign.personas.coverage import shown
-from interalign.personas.description import Description, Kind
-from interalign.personas.generate import PLURALS
+from interalign.personas.description import PLURALS, Description, Kind
 from interalign.personas.grow import CandidateRow
 from interalign.personas.pool import KindSummary, PoolSummary
 from interalign.personas.projection import PoolMap

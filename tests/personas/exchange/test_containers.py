@@ -129,7 +129,7 @@ def test_parquet_text_that_is_no_text_is_a_problem(tmp_path: Path) -> None:
 def test_tables_need_an_extra_and_lines_do_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     assert texts(read_pool(stored(tmp_path, "profile.jsonl", f'"{BAKER}"'))) == [BAKER]
-    with pytest.raises(MissingExtra, match=r"interalign\[train\]"):
+    with pytest.raises(MissingExtra, match=r"interalign\[personas\]"):
         read_pool(stored(tmp_path, "x.parquet", "PAR1"))
 
 

@@ -11,7 +11,21 @@ all; only records without such an id are cleaned.
 from __future__ import annotations
 
 from interalign.personas.exchange.containers import Problem
-from interalign.personas.exchange.dataset import write_dataset, write_descriptions_parquet
+from interalign.personas.exchange.dataset import (
+    write_dataset,
+    write_descriptions_dataset,
+    write_descriptions_parquet,
+    write_personas_parquet,
+)
 from interalign.personas.exchange.records import MAX_CHARACTERS, Imported, read_pool
 
-__all__ = ["MAX_CHARACTERS", "Imported", "Problem", "read_pool", "write_dataset", "write_descriptions_parquet"]
+__all__ = [
+    "MAX_CHARACTERS",
+    "Imported",
+    "Problem",
+    "read_pool",
+    "write_dataset",
+    "write_descriptions_dataset",
+    "write_descriptions_parquet",
+    "write_personas_parquet",
+]

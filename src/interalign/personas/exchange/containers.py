@@ -373,7 +373,7 @@ def arrow_library() -> Any:
     try:
         import pyarrow
     except ModuleNotFoundError as error:
-        raise MissingExtra("pyarrow", "train") from error
+        raise MissingExtra("pyarrow", "personas") from error
     return pyarrow
 
 
