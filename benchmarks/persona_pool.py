@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import re
 import signal
 import sys
 import tempfile
@@ -66,6 +67,7 @@ PACKAGES = (
 )
 BATCH = 20  # candidates of one answer of the generator, in the paper and here
 ENCODED_AT_ONCE = 64
+PUBLISHED_CHARACTERS = 330  # keeps a median of about 300
 STORED = {"float32": np.float32, "float16": np.float16}
 
 # Cosine of a made vector to the real one that it is drawn around, and of a near-duplicate to the vector that it is a
@@ -143,11 +145,22 @@ def chosen_sizes(args: argparse.Namespace) -> Sizes:
     return Sizes(**{**vars(sizes), **changed})
 
 
+def brief(text: str) -> str:
+    """The first sentences of a profile: about as much as one of the published pool says (median 298 characters)."""
+    kept = ""
+    for sentence in re.split(r"(?<=[.!?])\s+", text):
+        if kept and len(kept) + len(sentence) > PUBLISHED_CHARACTERS:
+            break
+        kept = f"{kept} {sentence}".strip()
+    return kept
+
+
 def measure(sizes: Sizes, args: argparse.Namespace) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="persona-pool-", dir=args.folder) as temporary:
         folder = Path(temporary)
         ApproximateIndex(1)  # should its package be missing, that is better said now than after minutes
-        texts = different_people("profile", max(sizes.real, sizes.pool + sizes.candidates), args.seed)
+        people_wanted = max(sizes.real, sizes.pool + sizes.candidates)
+        texts = [brief(text) for text in different_people("profile", people_wanted, args.seed)]
         encoder = SentenceEncoder(OFFLINE_ENCODER, device=args.device, batch_size=ENCODED_AT_ONCE)
         model = plain_model(args.device)
         threshold, _ = calibrated(OFFLINE_ENCODER, "profile")
@@ -157,7 +170,7 @@ def measure(sizes: Sizes, args: argparse.Namespace) -> dict[str, Any]:
         people = Population.around(encoder.encode(texts[: sizes.real]), args.seed)
         files = written(people, sizes.rows, folder)
         return {
-            "world": "profiles of rule-based people",
+            "world": "profiles of rule-based people, cut to the length of published ones",
             "encoder": encoder.name,
             "device": args.device,
             "threshold": threshold,

@@ -317,9 +317,7 @@ def test_pairing_counts_as_the_filter_does_and_asks_nobody(run: Run, tmp_path: P
 
 def test_what_is_wrong_with_seed_files_is_told_and_kept(run: Run, tmp_path: Path) -> None:
     halves = zip(seeds("profile"), seeds("personality"), strict=True)
-    write_jsonl(
-        tmp_path / "people.jsonl", [Persona(profile=one.text, personality=other.text) for one, other in halves]
-    )
+    write_jsonl(tmp_path / "people.jsonl", [Persona(profile=one.text, personality=other.text) for one, other in halves])
     with (tmp_path / "people.jsonl").open("a", encoding="utf-8") as file:
         file.write('{"persona": 7}\n' * 7)
     options = ("--heldout-profiles", "4", "--heldout-personalities", "5", "--out", "out")

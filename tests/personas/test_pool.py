@@ -12,6 +12,7 @@ from interalign.llm.endpoint import EndpointConfig
 from interalign.personas.description import KINDS, Description, Kind
 from interalign.personas.filter import SemanticFilter
 from interalign.personas.grow import CallRow, GrowConfig, Grown, Stop, grow_pool
+from interalign.personas.persona import Persona
 from interalign.personas.pool import (
     KindSummary,
     PersonalitiesConfig,
@@ -23,7 +24,6 @@ from interalign.personas.pool import (
     read_start,
     summarise_pool,
 )
-from interalign.personas.persona import Persona
 from interalign.personas.seeds import seeds
 from interalign.personas.split import SplitConfig
 from interalign.personas.writer import persona_writer
