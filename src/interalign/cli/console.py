@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from interalign.pipeline import Work
+    from interalign.pipeline.work import Work
     from interalign.recipe import Recipe
 
 __all__ = ["DEMO", "Out", "RecipeFile", "chosen_recipe", "err", "escaped", "out", "say", "stoppable", "work_in"]
@@ -40,7 +40,7 @@ def chosen_recipe(recipe: Path | None, folder: Path, default: Recipe | None = No
 @contextmanager
 def work_in(folder: Path, recipe: Recipe) -> Iterator[Work]:
     """Hold a run folder; an interruption ends with a word on how to go on."""
-    from interalign.pipeline import Work
+    from interalign.pipeline.work import Work
 
     with stoppable(), Work.open(recipe, folder, err) as work:
         yield work

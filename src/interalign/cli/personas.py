@@ -243,7 +243,7 @@ def convert(
 
 
 def _grow(folder: Path, recipe: Recipe) -> None:
-    from interalign.pipeline import grow_personas
+    from interalign.pipeline.pool import grow_personas
 
     with work_in(folder, recipe) as work:
         summary = grow_personas(work)
@@ -313,7 +313,7 @@ def _descriptions(paths: Sequence[Path], kind: Kind | None) -> list[Description]
 
 def _imported(path: Path, kind: Kind | None) -> Imported:
     from interalign.personas.exchange import read_pool
-    from interalign.pipeline import show_import
+    from interalign.pipeline.pool import show_import
 
     imported = read_pool(path, kind)
     show_import(imported.problems, [f"{path}: {note}" for note in imported.notes], err, more_in=path)

@@ -1,0 +1,99 @@
+"""What all stages share: the recipe, the run folder, the journal, and where progress shows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from interalign.errors import InputError
+from interalign.llm.journal import Journal
+from interalign.recipe import Recipe, load_recipe, recipe_toml
+from interalign.run import RunFolder
+from interalign.training.checkpoint import installed_versions
+
+__all__ = ["Work"]
+
+
+@dataclass(frozen=True)
+class _Bar:
+    """One progress bar."""
+
+    progress: Progress
+    task: TaskID
+
+    def advance(self) -> None:
+        """One unit done."""
+        self.progress.advance(self.task)
+
+    def at_size(self, size: int, calls: int) -> None:
+        """How large the pool is, with the calls that took beside."""
+        self.progress.update(self.task, completed=size, note=f"{calls} calls")
+
+    def at_step(self, done: int, total: int, loss: float) -> None:
+        """Optimizer steps done, out of a total that the first step tells, with the loss beside."""
+        self.progress.update(self.task, completed=done, total=total, note=f"loss {loss:.3f}")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all stages share: the recipe, the run folder, the journal of model calls, and where progress shows."""
+
+    recipe: Recipe
+    run: RunFolder
+    journal: Journal
+    console: Console
+
+    @classmethod
+    @contextmanager
+    def open(cls, recipe: Recipe, out: Path, console: Console | None = None) -> Iterator[Work]:
+        """Hold the run folder and its journal; raises RunBusy, RunMismatch, InputError or StorageError."""
+        with (
+            RunFolder.open(out, _settled(recipe, out), versions=installed_versions()) as run,
+            Journal.open(run.journal) as journal,
+        ):
+            yield cls(recipe, run, journal, console or Console(stderr=True))
+
+    @contextmanager
+    def bar(self, what: str, total: int | None = None) -> Iterator[_Bar]:
+        """A progress bar with time left."""
+        columns = (
+            TextColumn("{task.description:<34}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("[dim]left[/dim]"),
+            TimeRemainingColumn(),
+            TextColumn("[dim]{task.fields[note]}[/dim]"),
+        )
+        with Progress(*columns, console=self.console) as progress:
+            yield _Bar(progress, progress.add_task(escape(what), total=total, note=""))
+
+    def done(self, what: str) -> None:
+        """Say that a stage is there already."""
+        self.console.print(f"{what:<34} done before", style="dim", markup=False, highlight=False)
+
+
+def _settled(recipe: Recipe, out: Path) -> str:
+    """The recipe's text; the one that the folder keeps, where that says the same."""
+    kept = out / "recipe.toml"
+    try:
+        # An older version wrote fewer keys; with their defaults the missing ones change nothing.
+        same = load_recipe(kept) == recipe
+    except InputError:
+        # Nothing is kept yet, or what is kept cannot be meant: the run folder says which.
+        same = False
+    return kept.read_text(encoding="utf-8") if same else recipe_toml(recipe)
