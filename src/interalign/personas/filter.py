@@ -20,7 +20,7 @@ from interalign.llm.encoder import Encoder
 from interalign.messages import Value
 from interalign.personas.description import Description, Kind, normalised
 from interalign.personas.gender import ungendered
-from interalign.personas.neighbours import ExactIndex, VectorIndex
+from interalign.personas.neighbours import ExactIndex, VectorIndex, cosines
 
 __all__ = ["Duplicate", "Screening", "SemanticFilter", "Threshold", "distinct"]
 
@@ -138,7 +138,7 @@ class SemanticFilter:
         tolerated: tuple[Duplicate, ...],
     ) -> list[Screening]:
         found = self._index.nearest(vectors)
-        among = vectors @ vectors.T
+        among = cosines(vectors, vectors)
         screenings: list[Screening] = []
         entered: list[int] = []
         before = len(self._members)

@@ -6,6 +6,7 @@ block, so a search needs a few megabytes beside the operating system's file cach
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from interalign.errors import InputError, MissingExtra
 
-__all__ = ["ApproximateIndex", "ExactIndex", "Nearest", "VectorIndex"]
+__all__ = ["ApproximateIndex", "ExactIndex", "Nearest", "VectorIndex", "cosines"]
 
 # 4,096 rows of 384 float32 stay in a core's cache while they are converted and multiplied.
 _BLOCK = 4096
@@ -46,6 +47,16 @@ class VectorIndex(Protocol):
     def nearest(self, queries: NDArray[np.float32]) -> Nearest:
         """The nearest row for each of the unit vectors `queries`, [q, dimension]."""
         ...
+
+
+def cosines(queries: NDArray[np.float32], rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The cosines of unit vectors, [q, d] and [n, d] -> [q, n]."""
+    torch = sys.modules.get("torch")
+    if torch is None:
+        return queries @ rows.T
+    # Where torch encodes it multiplies too: its threads and numpy's, each waiting busily, would fight for the cores.
+    found: NDArray[np.float32] = (torch.from_numpy(queries) @ torch.from_numpy(rows).T).numpy()
+    return found
 
 
 class ExactIndex:
@@ -98,9 +109,9 @@ class ExactIndex:
             # Many queries at once would make the table of cosines larger than the vectors.
             for first in range(0, len(queries), _QUERIES):
                 part = slice(first, first + _QUERIES)
-                cosines = multiplied(queries[part])
-                best = cosines.argmax(axis=1)
-                highest = cosines[np.arange(len(best)), best]
+                found = multiplied(queries[part])
+                best = found.argmax(axis=1)
+                highest = found[np.arange(len(best)), best]
                 better = highest > scores[part]
                 scores[part][better] = highest[better]
                 rows[part][better] = best[better] + start
@@ -113,30 +124,26 @@ class ExactIndex:
             yield start, with_stored(self._stored[start : start + _BLOCK])
         for start in range(0, self._count, _BLOCK):
             block = self._added[start : min(start + _BLOCK, self._count)]
-            yield len(self._stored) + start, lambda queries, block=block: queries @ block.T  # type: ignore[misc]
+            yield len(self._stored) + start, lambda queries, block=block: cosines(queries, block)  # type: ignore[misc]
 
 
 def _products(stored: NDArray[Any]) -> Callable[[NDArray[Any]], _Product]:
     """How a block of stored rows is multiplied; each product is good until the next block is asked for."""
     if stored.dtype == np.float32:
-        return lambda block: lambda queries: queries @ block.T
+        return lambda block: lambda queries: cosines(queries, block)
     try:
         import torch
     except ImportError:
         return lambda block: lambda queries: queries @ block.astype(np.float32).T
     # numpy converts float16 one number at a time, torch many at once. One room for all blocks, since fresh memory for
-    # each costs more than the conversion; and torch multiplies too, or its threads and numpy's fight for the cores.
+    # each costs more than the conversion.
     room = torch.empty(_BLOCK, stored.shape[1])
 
     def product(block: NDArray[Any]) -> _Product:
         part = room[: len(block)]
         part.copy_(torch.from_numpy(block))
-
-        def multiplied(queries: NDArray[np.float32]) -> NDArray[np.float32]:
-            found: NDArray[np.float32] = (torch.from_numpy(np.ascontiguousarray(queries)) @ part.T).numpy()
-            return found
-
-        return multiplied
+        rows = part.numpy()
+        return lambda queries: cosines(queries, rows)
 
     return product
 
