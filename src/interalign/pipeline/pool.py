@@ -199,7 +199,7 @@ def _populate(work: Work, grown: Sequence[Grown], encoder: Encoder) -> Populatio
 
 def _name_of(config: ScriptedConfig | LocalConfig | EndpointConfig) -> str:
     if isinstance(config, ScriptedConfig):
-        return "a script that composes from vocabularies"
+        return "the scripted persona writer"
     return config.checkpoint if isinstance(config, LocalConfig) else config.model
 
 
