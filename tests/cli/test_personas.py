@@ -136,6 +136,7 @@ def test_the_same_command_does_nothing_twice(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "personas.jsonl").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_two_runs_give_the_same_personas(run: Run, tmp_path: Path) -> None:
     for name in ("one", "two"):
         run("grow", "--recipe", "small.toml", "--out", name)
@@ -255,6 +256,7 @@ def test_what_cannot_work_is_refused_before_anything_is_paid(
     assert not (tmp_path / "out" / "personas.jsonl").exists()
 
 
+@pytest.mark.slow
 def test_a_killed_growth_goes_on_with_the_same_outcome(run: Run, tmp_path: Path, cache: Path) -> None:
     command = [sys.executable, "-m", "interalign", "personas", "grow", "--recipe", "small.toml", "--out", "killed"]
     environment = os.environ | {"XDG_CACHE_HOME": str(cache)}
