@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -124,13 +125,13 @@ class ExactIndex:
             yield start, with_stored(self._stored[start : start + _BLOCK])
         for start in range(0, self._count, _BLOCK):
             block = self._added[start : min(start + _BLOCK, self._count)]
-            yield len(self._stored) + start, lambda queries, block=block: cosines(queries, block)  # type: ignore[misc]
+            yield len(self._stored) + start, partial(cosines, rows=block)
 
 
 def _products(stored: NDArray[Any]) -> Callable[[NDArray[Any]], _Product]:
     """How a block of stored rows is multiplied; each product is good until the next block is asked for."""
     if stored.dtype == np.float32:
-        return lambda block: lambda queries: cosines(queries, block)
+        return lambda block: partial(cosines, rows=block)
     try:
         import torch
     except ImportError:
@@ -142,8 +143,7 @@ def _products(stored: NDArray[Any]) -> Callable[[NDArray[Any]], _Product]:
     def product(block: NDArray[Any]) -> _Product:
         part = room[: len(block)]
         part.copy_(torch.from_numpy(block))
-        rows = part.numpy()
-        return lambda queries: cosines(queries, rows)
+        return partial(cosines, rows=part.numpy())
 
     return product
 
