@@ -475,3 +475,13 @@ def test_calibrating_prints_a_threshold_for_each_kind(run: Run, tmp_path: Path) 
         assert f"threshold {one['threshold']:g}, gate {one['gate']:g}" in said
         assert 0.4 < one["threshold"] < 0.95
     assert max(len(line) for line in said.splitlines()) <= 80
+
+
+def test_a_folder_that_holds_something_is_not_written_over(run: Run, tmp_path: Path) -> None:
+    write(tmp_path / "profiles.jsonl", "profile", ["She is 40 and keeps bees."])
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "README.md").write_text("my own notes", encoding="utf-8")
+    code, said = run("convert", "profiles.jsonl", "--out", "mine")
+    assert code == 2 and "name a new folder" in said
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["README.md"]
+    assert (tmp_path / "mine" / "README.md").read_text(encoding="utf-8") == "my own notes"

@@ -229,6 +229,8 @@ def convert(
     facts = {"Converted from": ", ".join(path.name for path in files)}
     # A dot alone makes no file of a name: aloe-v1.0 is a folder.
     suffix = target.suffix.lower()
+    if suffix not in {".jsonl", ".parquet"} and target.exists() and (target.is_file() or any(target.iterdir())):
+        raise InputError(f"{target} is there already.", mend="name a new folder: nothing is written over.")
     if suffix == ".jsonl":
         write_jsonl(target, people or descriptions)
     elif suffix == ".parquet" and people:
