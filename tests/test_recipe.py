@@ -1,10 +1,14 @@
+import re
 import tomllib
 import traceback
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from interalign.errors import InputError
+from interalign.personas.pool import PoolConfig
 from interalign.recipe import Recipe, changed, demo_recipe, load_recipe, recipe_toml
 
 RECIPES = Path(__file__).parents[1] / "recipes"
@@ -37,6 +41,22 @@ def test_every_shipped_recipe_loads_and_bears_its_name(path: Path) -> None:
 def test_a_resolved_recipe_is_the_same_recipe(path: Path, tmp_path: Path) -> None:
     recipe = load_recipe(path)
     assert load_recipe(write(tmp_path, recipe_toml(recipe))) == recipe
+
+
+def test_the_pool_recipe_names_every_setting(tmp_path: Path) -> None:
+    text = (RECIPES / "persona_pool.toml").read_text(encoding="utf-8")
+    every = re.sub(r"^# (?=\w+ = )", "", text, flags=re.MULTILINE)
+    assert load_recipe(write(tmp_path, every)).pool.split.personas == 3310
+    assert missing(PoolConfig, tomllib.loads(every)["pool"]) == []
+
+
+def missing(config: type[BaseModel], table: dict[str, Any]) -> list[str]:
+    """The keys that a table lacks, and those that its tables lack; which keys a generator has depends on its kind."""
+    found = [name for name in config.model_fields if name not in table]
+    for name, field in config.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel) and name in table:
+            found += [f"{name}.{key}" for key in missing(field.annotation, table[name])]
+    return found
 
 
 def test_a_resolved_recipe_spells_out_every_stage() -> None:
@@ -97,7 +117,7 @@ def test_what_may_be_a_secret_is_never_repeated(text: str, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("[pool.profiles]\ntarget = 10", "'pool': 20 cannot be held out of a pool of 10. To"),
+        ("[pool.profiles]\ntarget = 10", "'pool': 20 profiles cannot be held out of a pool of 10: lower"),
         ("[pool]\nencoder = ['a', 'b']", "'pool.encoder': Input should be"),
         (f"[pool]\nindex = '{'x' * 100}'", "'pool.index': Input should be"),
         ("[pool]\nindex = 'exat'", "'pool.index' is 'exat': Input should be"),

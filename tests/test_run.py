@@ -115,6 +115,11 @@ def test_an_error_at_another_place_names_it(tmp_path: Path) -> None:
         raise PermissionError(errno.EACCES, "denied", 3)
 
 
+def test_a_place_where_nothing_can_be_made_is_a_storage_error(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="choose another place with --out"), storage_errors(tmp_path / "rows.jsonl"):
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(tmp_path / "rows.jsonl"))
+
+
 def test_errors_that_are_not_of_the_disk_pass_through(tmp_path: Path) -> None:
     with pytest.raises(ConnectionResetError), writing(tmp_path / "rows.jsonl"):
         raise ConnectionResetError(errno.ECONNRESET, "reset")
@@ -260,8 +265,8 @@ def test_the_same_recipe_in_another_writing_continues_the_run(tmp_path: Path) ->
 
 
 def test_another_recipe_is_refused_by_the_keys_that_differ(tmp_path: Path) -> None:
-    with RunFolder.open(tmp_path, RECIPE, versions={"torch": "1"}):
-        pass
+    with RunFolder.open(tmp_path, RECIPE, versions={"torch": "1"}) as run:
+        write_jsonl(run.personas, [])
     other = 'seed = 1\n[personas]\ncount = true\n[judge]\nmodel = "x"\n'
     with pytest.raises(RunMismatch) as caught, RunFolder.open(tmp_path, other, versions={"torch": "2"}):
         pass
@@ -276,9 +281,29 @@ def test_another_recipe_is_refused_by_the_keys_that_differ(tmp_path: Path) -> No
         pass
 
 
-def test_many_differences_are_counted(tmp_path: Path) -> None:
-    with RunFolder.open(tmp_path, "\n".join(f"k{i} = 1" for i in range(20)), versions={}):
+def test_another_recipe_takes_the_place_of_one_by_which_nothing_was_made(tmp_path: Path) -> None:
+    with RunFolder.open(tmp_path, RECIPE, versions={}) as run:
+        write_jsonl(run.pool / "import_problems.jsonl", [])
+    other = RECIPE.replace("40", "41")
+    with RunFolder.open(tmp_path, other, versions={}) as run:
+        assert (tmp_path / "recipe.toml").read_text() == other
+        write_jsonl(run.models / "sft" / "log.jsonl", [])
+    with pytest.raises(RunMismatch), RunFolder.open(tmp_path, RECIPE, versions={}):
         pass
+    assert (tmp_path / "recipe.toml").read_text() == other
+
+
+def test_a_linked_folder_counts_as_made(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    with RunFolder.open(tmp_path / "run", RECIPE, versions={}) as run:
+        run.models.symlink_to(tmp_path / "disk")
+    with pytest.raises(RunMismatch), RunFolder.open(tmp_path / "run", "", versions={}):
+        pass
+
+
+def test_many_differences_are_counted(tmp_path: Path) -> None:
+    with RunFolder.open(tmp_path, "\n".join(f"k{i} = 1" for i in range(20)), versions={}) as run:
+        write_jsonl(run.personas, [])
     with pytest.raises(RunMismatch, match="and 12 more"), RunFolder.open(tmp_path, "", versions={}):
         pass
 

@@ -45,6 +45,8 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _CLOSED = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 _IN_THE_WAY = frozenset({errno.EEXIST, errno.ENOTDIR, errno.EISDIR})
 _UNFINISHED = re.compile(r"\.interalign-[0-9a-f]{16}-.+")
+_BEGUN = frozenset({"recipe.toml", "versions.json", "import_problems.jsonl"})
+"""What stands in a run folder before anything is made: what was asked for, with what, and faults of files read."""
 _ABSENT = "(absent)"
 _KEYS_SHOWN = 8
 
@@ -96,6 +98,9 @@ def storage_errors(path: Path) -> Iterator[None]:
             ) from error
         if error.errno in _IN_THE_WAY:
             raise StorageError(what, mend="move away what is there, or choose another place with --out.") from error
+        if error.errno == errno.ENOENT:
+            # Folders are made as they are needed, so this is a place where none can be.
+            raise StorageError(what, mend="choose another place with --out.") from error
         raise
 
 
@@ -217,7 +222,8 @@ class RunFolder:
 
         Args:
             path: The folder.
-            recipe: The resolved recipe as TOML. It is written on first use and compared, value by value, later.
+            recipe: The resolved recipe as TOML. It is written on first use and compared, value by value, later; as long
+                as nothing is made, another one takes its place.
             versions: Package to version, written to `versions.json`; it describes the last use of the folder.
 
         Raises:
@@ -339,13 +345,23 @@ def _settle_recipe(root: Path, recipe: str) -> None:
             f"{path} cannot be read: {error}.", mend="restore the file, or choose another folder with --out."
         ) from error
     differences = _differences(before, now)
-    if differences:
+    if differences and _nothing_made(root):
+        write_text(path, recipe)
+    elif differences:
         more = len(differences) - _KEYS_SHOWN
         shown = "; ".join(differences[:_KEYS_SHOWN]) + (f"; and {more} more" if more > 0 else "")
         raise RunMismatch(
             f"{root} was made by a recipe with other values: {shown}.",
             mend="put the old values back, or choose another folder with --out.",
         )
+
+
+def _nothing_made(root: Path) -> bool:
+    # Hidden files are the lock's and those of killed processes.
+    return all(
+        path.name in _BEGUN or path.name.startswith(".") or (path.is_dir() and not path.is_symlink())
+        for path in root.rglob("*")
+    )
 
 
 def _parsed(text: str, what: str) -> dict[str, Any]:

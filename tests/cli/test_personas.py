@@ -100,8 +100,8 @@ def test_growing_writes_every_file_and_says_what_it_did(run: Run, tmp_path: Path
     assert len(calls) == sum(sum(one.outcomes.values()) for one in summary.kinds)
     assert len(candidates) == sum(one.candidates + one.seeds for one in summary.kinds)
     assert (summary.train, summary.heldout) == (len(train), len(heldout))
-    for words in ("40 (20)", "32 (20)", "target size", "from a script", f"{len(train):,} personas to train on"):
-        assert words in said
+    for words in ("40 (20)", "32 (20)", "target of 40 was", "from a script", f"{len(train):,} personas to train on"):
+        assert words in " ".join(said.split())
     assert "pool.html" in said
     assert max(len(line) for line in said.splitlines()) <= 80
 
@@ -204,7 +204,18 @@ def test_a_server_that_is_gone_ends_in_one_line_and_loses_nothing(run: Run, tmp_
     code, said = run("grow", "--recipe", "gone.toml", "--out", "out")
     assert code == 8
     assert "for profiles failed twice" in said and "cannot be reached" in said and "To mend it" in said
+    assert "Does the server run" in said
     assert not (tmp_path / "out" / "personas.jsonl").exists()
+    # Nothing was paid, so the same folder takes another address.
+    code, said = run("grow", "--base-url", "http://127.0.0.1:10/v1", "--out", "out")
+    assert code == 8 and "127.0.0.1:10" in said
+
+
+def test_a_name_that_no_hub_knows_may_be_that_of_a_server(run: Run) -> None:
+    code, said = run("grow", "--recipe", "small.toml", "--model", "neither/folder/nor-hub", "--out", "out")
+    assert code == 8, said
+    assert "is no folder, so the Hugging Face Hub is asked for it" in said
+    assert "A model on a server needs --base-url" in said
 
 
 def test_a_pool_of_prose_stops_and_counts(run: Run, tmp_path: Path) -> None:
@@ -217,7 +228,7 @@ def test_a_pool_of_prose_stops_and_counts(run: Run, tmp_path: Path) -> None:
             "grow", "--recipe", "prose.toml", "--base-url", server.base_url, "--model", "m", "--out", "out"
         )
     assert code == 0, said
-    assert "no answer could be read any more" in said
+    assert "nothing in the last answers could be read" in " ".join(said.split())
     summary, candidates, calls, train, _ = grown(tmp_path / "out")
     assert {one.stop for one in summary.kinds} == {"unreadable"}
     assert {call.outcome for call in calls} == {"unreadable"}
@@ -226,17 +237,20 @@ def test_a_pool_of_prose_stops_and_counts(run: Run, tmp_path: Path) -> None:
 
 
 def test_personas_of_another_making_are_not_overwritten(run: Run, tmp_path: Path) -> None:
-    run("compose", "--recipe", "small.toml", "--out", "out")
-    before = (tmp_path / "out" / "personas.jsonl").read_bytes()
+    path = tmp_path / "out" / "personas.jsonl"
+    write_jsonl(path, [Persona(profile="She sails.", personality="She is shy.")])
+    before = path.read_bytes()
     code, said = run("grow", "--out", "out")
     assert code == 2 and "was not made by growing a pool" in said
-    assert (tmp_path / "out" / "personas.jsonl").read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--profiles", "5"), "cannot be held out of a pool of 5"),
+        (("--profiles", "5"), "5 profiles cannot be held out of a pool of 5"),
+        (("--heldout-personalities", "32"), "32 personalities cannot be held out of a pool of 32"),
         (("--base-url", "http://localhost:1/v1"), "add --model NAME"),
         (("--base-url", "localhost:1", "--model", "m"), "http://"),
         (("--seed-profiles", "missing.jsonl"), "does not exist"),
@@ -253,7 +267,7 @@ def test_what_cannot_work_is_refused_before_anything_is_paid(
     code, said = run("grow", "--recipe", "small.toml", *options, "--out", "out")
     assert code == 2, said
     assert words.lower() in said.lower()
-    assert not (tmp_path / "out" / "personas.jsonl").exists()
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow
@@ -286,8 +300,24 @@ def test_pairing_files_makes_exactly_what_was_asked_for(run: Run, tmp_path: Path
     *_, train, heldout = grown(tmp_path / "out")
     assert len(train) == len({(one.profile, one.personality) for one in train}) == 150
     assert len(heldout) == 20
-    assert "script" not in said
+    assert "from a script" not in said and "growing" not in said
+    assert "profiles.jsonl: records that repeat an earlier one: 1" in said
+    assert "left out profiles.jsonl: profiles that are another but for case, punctuation, name or gender: 1" in said
     assert read_jsonl(tmp_path / "out" / "pool" / "calls.jsonl", CallRow) == []
+
+
+def test_asking_for_too_many_personas_can_be_corrected_in_the_same_folder(run: Run, tmp_path: Path) -> None:
+    write(tmp_path / "profiles.jsonl", "profile", ["She keeps to herself and lives alone.", "He is 40 and sells fish."])
+    write(tmp_path / "personalities.jsonl", "personality", ["He is outgoing.", "She laughs at everything."])
+    options = ("--heldout-profiles", "0", "--heldout-personalities", "0", "--out", "out")
+    code, said = run("pair", "profiles.jsonl", "personalities.jsonl", *options, "--personas", "5")
+    assert code == 2 and "ask for at most 4" in said
+    assert not (tmp_path / "out").exists()
+    # That two of them do not go together shows only when they are paired.
+    code, said = run("pair", "profiles.jsonl", "personalities.jsonl", *options, "--personas", "4")
+    assert code == 2 and "ask for at most 3" in said
+    code, said = run("pair", "profiles.jsonl", "personalities.jsonl", *options, "--personas", "3")
+    assert code == 0, said
 
 
 def test_the_card_names_the_language_of_the_recipe(run: Run, tmp_path: Path) -> None:
@@ -462,6 +492,34 @@ def test_personas_and_descriptions_do_not_mix_in_one_file(run: Run, tmp_path: Pa
     code, said = run("convert", "profiles.jsonl", "people.jsonl", "--out", "dataset")
     assert code == 2 and "convert them one by one" in said
     assert not (tmp_path / "dataset").exists()
+
+
+@pytest.mark.parametrize("target", ["out.csv", "out.XLSX", "folder/out.json"])
+def test_files_of_another_form_are_not_written(run: Run, tmp_path: Path, target: str) -> None:
+    write(tmp_path / "profiles.jsonl", "profile", ["She is 40 and keeps bees."])
+    code, said = run("convert", "profiles.jsonl", "--out", target)
+    assert code == 2 and ".jsonl or .parquet file, or a dataset folder" in said
+    assert not (tmp_path / target).exists()
+
+
+def test_the_card_of_what_is_converted_names_its_language(run: Run, tmp_path: Path) -> None:
+    write(tmp_path / "profiles.jsonl", "profile", ["Sie ist 40 und hält Bienen."])
+    code, said = run("convert", "profiles.jsonl", "--language", "de", "--out", "dataset")
+    assert code == 0 and "1 description: dataset" in said
+    assert "language:\n- de\n" in (tmp_path / "dataset" / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a named pipe")
+def test_an_early_interrupt_ends_in_one_line(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "recipe.toml")
+    command = [sys.executable, "-m", "interalign", "personas", "grow", "--recipe", "recipe.toml"]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # Opens when the command has begun to read its recipe.
+    with (tmp_path / "recipe.toml").open("w"):
+        process.send_signal(signal.SIGINT)
+        output, said = process.communicate(timeout=60)
+    assert (process.returncode, output) == (130, "")
+    assert said == "\nStopped. Run the same command again to go on from here.\n"
 
 
 def test_calibrating_prints_a_threshold_for_each_kind(run: Run, tmp_path: Path) -> None:

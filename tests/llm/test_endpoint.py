@@ -197,6 +197,7 @@ def test_a_server_that_is_not_there_is_a_model_error() -> None:
         pass
     failed = failure(server)
     assert "cannot be reached" in failed.what
+    assert "Does the server run, and is its address right?" in failed.what
     assert "base_url" in (failed.mend or "")
 
 

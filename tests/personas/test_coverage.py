@@ -26,8 +26,9 @@ from interalign.personas.coverage import (
     signs,
 )
 from interalign.personas.description import KINDS, Kind
+from interalign.personas.gender import with_gender
 from interalign.personas.seeds import Seed, seeds
-from interalign.personas.vocabulary import names
+from interalign.personas.vocabulary import names, traits
 
 RELEASE = Path(__file__).parents[3] / "shared" / "aloe-release"
 PRONOUNS = {"Amara": ("she", "her", "her"), "He": ("he", "his", "him"), "They": ("they", "their", "them")}
@@ -125,6 +126,20 @@ def test_a_sentence_shows_its_level_and_nothing_else(
     text = filled(sentence, name)
     assert shown(kind, text) == {dimension.name: level.name}
     assert {sign.level for sign in signs(kind, text)} <= {level.name, *level.over}
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        sentence
+        for sentence in (*(one.values[3] for one in SENTENCES), *(each for one in traits() for each in one.personality))
+        if sentence.startswith("{name} ")
+    ],
+)
+def test_a_sentence_can_be_told_of_them(sentence: str) -> None:
+    text = with_gender(sentence.format(name="She", they="she", their="her", them="her"), "neutral")
+    left = re.findall(r"(?:^They|\b(?:and|but)) (\w*[^s\W]s)\b", text)
+    assert set(left) <= {"always", "numbers", "sources"}
 
 
 @pytest.mark.parametrize("gender", ["female", "male", "neutral"])
@@ -550,6 +565,8 @@ def test_nothing_measured() -> None:
         ("An outgoing baker of 30.", "She is shy.", ("outgoing", "shy")),
         ("He is a chatty barber.", "He is a man of few words.", ("chatty", "man of few words")),
         ("She is known as anxious.", "She stays calm.", ("anxious", "stays calm")),
+        ("A gentle dog trainer of 50.", "She is ruthless.", ("gentle", "ruthless")),
+        ("He is competitive and loud.", "He is kind-hearted.", ("competitive", "kind-hearted")),
     ],
 )
 def test_opposite_poles_contradict(profile: str, personality: str, words: tuple[str, str]) -> None:
@@ -568,6 +585,17 @@ def test_opposite_poles_contradict(profile: str, personality: str, words: tuple[
         ("A shy baker of 30.", "She is outgoing at work and withdrawn at home."),
         ("A baker who is not shy.", "She is outgoing."),
         ("A blunt baker.", "She is talkative."),
+        # Of pets, relatives, music and pastimes
+        ("She looks after a bossy corgi.", "She is kind-hearted."),
+        ("He keeps a talkative Siamese cat.", "He is terse."),
+        ("She has a stepfather who never finishes repairs.", "She is punctual."),
+        ("He comes from a lively family and listens to loud reggaeton.", "He is shy."),
+        ("She owns recordings of melancholy fado.", "She stays calm."),
+        ("He took up netball late and has never missed a season since.", "He is disorganised."),
+        ("She can tell a story about each of her thimbles.", "She is terse."),
+        ("He tells his best stories about an aunt, and can talk at length about tea.", "He is terse."),
+        ("She spends her evenings on competitive lockpicking.", "She is kind-hearted."),
+        ("There is a room where he keeps his vinyl records.", "He is disorganised."),
     ],
 )
 def test_what_is_the_same_absent_or_mixed_contradicts_nothing(profile: str, personality: str) -> None:

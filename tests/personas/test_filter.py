@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from interalign.personas.description import KINDS, Description, Kind, normalised
 from interalign.personas.filter import Duplicate, Screening, SemanticFilter, distinct
 from interalign.personas.gender import GENDERS, gender_of, ungendered, with_gender
+from interalign.personas.masking import masked, masked_key
 from interalign.personas.neighbours import ApproximateIndex
 from interalign.personas.seeds import seeds
 from tests.personas.encoders import WordEncoder
@@ -33,8 +34,8 @@ def empty(threshold: float, encoder: WordEncoder = ENCODER) -> SemanticFilter:
 
 @cache
 def cosine(one: str, other: str) -> float:
-    """From both texts anew, in double precision; rounded as the filter does it, since equal is too near."""
-    first, second = (np.asarray(ENCODER.encode([text])[0], float) for text in (one, other))
+    """From both masked texts anew, in double precision; rounded as the filter does it, since equal is too near."""
+    first, second = (np.asarray(ENCODER.encode([masked(text)])[0], float) for text in (one, other))
     return round(float(first @ second), 6)
 
 
@@ -42,14 +43,14 @@ def cosine(one: str, other: str) -> float:
 def offence(candidate: str, member: str, threshold: float) -> Duplicate | None:
     if normalised(candidate) == normalised(member):
         return "same text"
-    if ungendered(candidate) == ungendered(member):
-        return "differs in gender only"
+    if masked_key(candidate) == masked_key(member):
+        return "differs in name or gender only"
     return "too similar" if cosine(candidate, member) >= threshold else None
 
 
 def worst(candidate: str, pool: Sequence[str], threshold: float) -> Duplicate | None:
     found = {offence(candidate, member, threshold) for member in pool}
-    ranks: tuple[Duplicate, ...] = ("same text", "differs in gender only", "too similar")
+    ranks: tuple[Duplicate, ...] = ("same text", "differs in name or gender only", "too similar")
     return next((one for one in ranks if one in found), None)
 
 
@@ -204,7 +205,8 @@ def test_the_same_text_in_other_dress_is_known(change: Callable[[str], str]) -> 
     for first, screening in zip(texts, filter_.screen(described([change(text) for text in texts])), strict=True):
         assert (screening.duplicate, screening.entered) == ("same text", False)
         assert screening.nearest == described([first])[0].id
-        assert screening.score == pytest.approx(1, abs=1e-5)
+        # Without capitals no name can be told.
+        assert screening.score is not None and screening.score > 0.95
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -215,7 +217,7 @@ def test_a_seed_in_another_gender_is_known_by_its_words(kind: Kind) -> None:
     flips = [(text, with_gender(text, gender)) for text in texts for gender in GENDERS if gender_of(text) != gender]
     assert len(flips) == 2 * len(texts)
     for (text, _), screening in zip(flips, filter_.screen(described([flip for _, flip in flips], kind)), strict=True):
-        assert screening.duplicate == "differs in gender only"
+        assert screening.duplicate == "differs in name or gender only"
         assert screening.nearest == described([text], kind)[0].id
     assert texts_of(filter_) == texts
 
@@ -227,7 +229,7 @@ def test_a_batch_knows_its_own_duplicates() -> None:
     assert [one.duplicate for one in screenings] == [
         None,
         "same text",
-        "differs in gender only",
+        "differs in name or gender only",
         "too similar",
     ]
     first = described(batch)[0].id

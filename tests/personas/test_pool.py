@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from interalign.errors import InputError
 from interalign.llm.endpoint import EndpointConfig
@@ -22,6 +23,7 @@ from interalign.personas.pool import (
     first_members,
     populate,
     read_start,
+    refuse_too_many,
     summarise_pool,
 )
 from interalign.personas.seeds import seeds
@@ -169,14 +171,45 @@ def test_held_out_personas_alone_are_no_start(tmp_path: Path) -> None:
         read_start(tmp_path / "people.jsonl", "profile")
 
 
-def test_a_seed_that_is_long_stays_and_is_named(tmp_path: Path) -> None:
-    long = "She keeps bees. " * 80
-    write_jsonl(tmp_path / "profiles.jsonl", [Description(kind="profile", text=text) for text in (long, "She sails.")])
+def test_a_seed_that_is_too_long_or_too_short_stays_and_is_named(tmp_path: Path) -> None:
+    long, fit = "She keeps bees. " * 80, "She keeps bees. " * 20
+    texts = (long, "She sails.", fit)
+    write_jsonl(tmp_path / "profiles.jsonl", [Description(kind="profile", text=text) for text in texts])
     config = CONFIG.model_copy(update={"profiles": ProfilesConfig(seeds=str(tmp_path / "profiles.jsonl"))})
     start = first_members(config, "profile")
-    assert [one.text for one in start.members] == [long, "She sails."]
-    (problem,) = start.problems
-    assert problem.kept and "1,280 characters long, more than 1,200" in problem.what
+    assert tuple(one.text for one in start.members) == texts
+    first, second = start.problems
+    assert first.kept and "1,280 characters long, more than 1,200" in first.what
+    assert second.kept and second.what == 'kept: "She sails." is 10 characters long, fewer than 120'
+
+
+def test_seeds_that_repeat_others_are_named_in_one_line(tmp_path: Path) -> None:
+    others = ["He sails.", "She mends clocks.", "She SAILS!", "she mends clocks", "they sail"]
+    texts = ["She sails.", "She sails.", *others]
+    write_jsonl(tmp_path / "profiles.jsonl", [Description(kind="profile", text=text) for text in texts])
+    (problem,) = read_start(tmp_path / "profiles.jsonl", "profile").problems
+    assert not problem.kept and problem.what == (
+        "profiles that are another but for case, punctuation, name or gender: "
+        '4 ("He sails."; "She SAILS!"; "she mends clocks", and others)'
+    )
+
+
+@pytest.mark.parametrize(("personas", "fits"), [(16 * 17, True), (16 * 17 + 1, False)])
+def test_more_personas_than_pairs_are_refused(personas: int, fits: bool) -> None:
+    split = CONFIG.split.model_copy(update={"personas": personas})
+    config = SEEDS_ONLY.model_copy(update={"split": split, "profiles": ProfilesConfig(target=5)})
+    starts = {kind: first_members(config, kind) for kind in KINDS}
+    if fits:
+        refuse_too_many(config, starts)
+    else:
+        with pytest.raises(InputError, match=r"to train on \(16 and 17\) have 272 pairs"):
+            refuse_too_many(config, starts)
+
+
+@pytest.mark.parametrize(("kind", "other"), [("profiles", "personalities"), ("personalities", "profiles")])
+def test_a_pool_that_is_smaller_than_what_is_held_out_is_named(kind: str, other: str) -> None:
+    with pytest.raises(ValidationError, match=f"30 {kind} cannot be .* of 30: lower split.heldout_{kind}"):
+        PoolConfig.model_validate({kind: {"target": 30}, "split": {f"heldout_{kind}": 30, f"heldout_{other}": 1}})
 
 
 def test_the_seeds_of_the_package_have_no_faults() -> None:

@@ -6,15 +6,15 @@ import math
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from interalign.personas.coverage import Coverage
 from interalign.personas.description import KINDS, Description, Kind
 from interalign.personas.grow import CandidateRow, Rejection
-from interalign.personas.pool import KindSummary, PoolSummary
+from interalign.personas.pool import KindSummary, PoolMaps, PoolSummary
 from interalign.personas.projection import PoolMap
 from interalign.personas.split import NearPair
+from interalign.report.pool import PoolPage
 
 POLES = ("low", "high")
 LEVELS: dict[Kind, dict[str, tuple[str, ...]]] = {
@@ -69,31 +69,16 @@ PHRASES: dict[Kind, tuple[tuple[str, ...], ...]] = {
     ),
 }  # fmt: skip
 REASONS: dict[Rejection, float] = {
-    "too similar": 0.8, "differs in gender only": 0.05, "too short": 0.05, "repeats itself": 0.03, "same text": 0.04,
+    "too similar": 0.8, "differs in name or gender only": 0.05,
+    "too short": 0.05, "repeats itself": 0.03, "same text": 0.04,
     "speaks to a model": 0.01, "target reached": 0.02,
 }  # fmt: skip
-COMPARED = ("too similar", "differs in gender only", "same text")
-
-
-@dataclass(frozen=True)
-class Pool:
-    """What `render` takes."""
-
-    summary: PoolSummary
-    pools: Sequence[Description]
-    candidates: Sequence[CandidateRow]
-    where: Mapping[Kind, PoolMap]
-    sides: Mapping[str, str]
-
-    @property
-    def parts(self) -> tuple[Any, ...]:
-        """The same, in the order of the arguments."""
-        return self.summary, self.pools, self.candidates, self.where, self.sides
+COMPARED = ("too similar", "differs in name or gender only", "same text")
 
 
 def pool(
     profiles: int = 60, personalities: int = 24, rejected: int = 90, hostile: str = "", *, scripted: bool = False
-) -> Pool:
+) -> PoolPage:
     """A pool in which every text also contains `hostile`; each kind rejects `rejected` candidates."""
     chance = random.Random(11)
     sizes: dict[Kind, int] = {"profile": profiles, "personality": personalities}
@@ -110,12 +95,16 @@ def pool(
         per_personality=(46, 47),
         per_profile=(10, 10),
     )
-    return Pool(
+    return PoolPage(
         summary=summary,
         pools=[one for kind in KINDS for one in made[kind][0]],
         candidates=[row for kind in KINDS for row in made[kind][1]],
-        where={kind: mapped(made[kind][0], chance, "pca" if kind == "profile" else "umap") for kind in KINDS},
-        sides=sides,
+        maps=PoolMaps(
+            maps={kind: mapped(made[kind][0], chance, "pca" if kind == "profile" else "umap") for kind in KINDS},
+            sides=sides,
+        ),
+        title="A pool",
+        facts={"Recipe": "pool.toml", "Seed": "7"},
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from interalign import __version__
-from interalign.cli.console import DEMO, Out, RecipeFile, chosen_recipe, err, escaped, out, say, stoppable, work_in
+from interalign.cli.console import DEMO, Out, RecipeFile, chosen_recipe, err, escaped, out, say, work_in
 from interalign.cli.personas import personas
 from interalign.errors import InputError, InteralignError
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from interalign.recipe import Recipe
 
 __all__ = ["app", "main"]
+
+_INTERRUPTED = 130
 
 app = typer.Typer(
     name="interalign",
@@ -34,8 +36,8 @@ app.add_typer(personas, name="personas")
 
 def main() -> None:
     """Run the command line; an error becomes one clear line and a non-zero exit code."""
-    _quiet_third_parties()
     try:
+        _quiet_third_parties()
         app()
     except InteralignError as error:
         line = escaped(" ".join(str(error).splitlines()))
@@ -45,6 +47,12 @@ def main() -> None:
         # A path that the system refuses (too long, no rights, a broken disk): its own words say it best.
         err.print(f"[bold red]error[/bold red] {escaped(str(error))}", soft_wrap=True, highlight=False)
         sys.exit(InteralignError.exit_code)
+    except (KeyboardInterrupt, SystemExit) as end:
+        # Typer turns an interrupt into an exit without a word.
+        if isinstance(end, SystemExit) and end.code != _INTERRUPTED:
+            raise
+        err.print("\nStopped. Run the same command again to go on from here.")
+        sys.exit(_INTERRUPTED)
 
 
 @app.command()
@@ -149,8 +157,7 @@ def _top(version: Annotated[bool, typer.Option("--version", help="Print the vers
 def _whole_way(recipe: Recipe, folder: Path) -> None:
     from interalign.pipeline import run_recipe
 
-    with stoppable():
-        _show(run_recipe(recipe, folder, err))
+    _show(run_recipe(recipe, folder, err))
     say(f"\nreport: {folder / 'report.html'}")
 
 
@@ -179,3 +186,5 @@ def _quiet_third_parties() -> None:
         warnings.simplefilter("ignore")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    # Every try to reach a hub that is not there would print two lines.
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")

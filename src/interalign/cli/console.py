@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from interalign.pipeline.work import Work
     from interalign.recipe import Recipe
 
-__all__ = ["DEMO", "Out", "RecipeFile", "chosen_recipe", "err", "escaped", "out", "say", "stoppable", "work_in"]
+__all__ = ["DEMO", "Out", "RecipeFile", "chosen_recipe", "err", "escaped", "out", "say", "work_in"]
 
 out, err = Console(), Console(stderr=True)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -39,22 +39,11 @@ def chosen_recipe(recipe: Path | None, folder: Path, default: Recipe | None = No
 
 @contextmanager
 def work_in(folder: Path, recipe: Recipe) -> Iterator[Work]:
-    """Hold a run folder; an interruption ends with a word on how to go on."""
+    """Hold a run folder, with progress on the error stream."""
     from interalign.pipeline.work import Work
 
-    with stoppable(), Work.open(recipe, folder, err) as work:
+    with Work.open(recipe, folder, err) as work:
         yield work
-
-
-@contextmanager
-def stoppable() -> Iterator[None]:
-    """Turn an interrupt into exit code 130 and a line."""
-    # Here and not in `main`: typer turns an interrupt into an exit without a word.
-    try:
-        yield
-    except KeyboardInterrupt:
-        err.print("\nStopped. Run the same command again to go on from here.")
-        raise typer.Exit(130) from None
 
 
 def say(text: str) -> None:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from interalign.cli.console import DEMO, Out, RecipeFile, chosen_recipe, err, say, stoppable, work_in
+from interalign.cli.console import DEMO, Out, RecipeFile, chosen_recipe, err, escaped, say, work_in
 from interalign.cli.pool_tables import show_audit, show_calibration, show_pool
 from interalign.errors import InputError, LeakError
+from interalign.report.growth import counted
 
 if TYPE_CHECKING:
     from interalign.llm.backends import ModelConfig
@@ -25,6 +26,8 @@ __all__ = ["personas"]
 personas = typer.Typer(no_args_is_help=True, help="Make, grow, pair, audit and convert personas.")
 
 _POOL = Path("runs/pool")
+_FILES = frozenset({".arrow", ".csv", ".gz", ".json", ".ndjson", ".tsv", ".txt", ".xls", ".xlsx", ".zip"})
+"""Endings of files that are not written. A dot alone makes no file of a name: aloe-v1.0 is a folder."""
 
 Files = Annotated[
     list[Path], typer.Argument(help="JSONL, CSV, Parquet or text files, or Hugging Face dataset folders.")
@@ -36,6 +39,22 @@ OneKind = Annotated[
 EncoderName = Annotated[
     str | None,
     typer.Option("--encoder", help="A sentence-transformers model: folder or hub name. Default: the offline one."),
+]
+PoolRecipe = Annotated[
+    Path | None,
+    typer.Option("--recipe", help="TOML recipe. Default: the one in the run folder, else the paper's sizes."),
+]
+HeldoutProfiles = Annotated[
+    int | None,
+    typer.Option(
+        "--heldout-profiles",
+        min=0,
+        help="Profiles kept out of training. Default: the recipe's, or 20. With 0 of both kinds nobody is held out.",
+    ),
+]
+HeldoutPersonalities = Annotated[
+    int | None,
+    typer.Option("--heldout-personalities", min=0, help="The same for personalities. Default: the recipe's, or 8."),
 ]
 JsonFile = Annotated[Path | None, typer.Option("--json", help="Write all of it to this file, too.")]
 
@@ -52,7 +71,7 @@ def compose(folder: Out = DEMO, recipe: RecipeFile = None) -> None:
 @personas.command()
 def grow(
     folder: Out = _POOL,
-    recipe: RecipeFile = None,
+    recipe: PoolRecipe = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -72,6 +91,8 @@ def grow(
         Path | None, typer.Option("--seed-profiles", help="File to start from. Default: the package's 20.")
     ] = None,
     seed_personalities: Annotated[Path | None, typer.Option("--seed-personalities", help="The same.")] = None,
+    heldout_profiles: HeldoutProfiles = None,
+    heldout_personalities: HeldoutPersonalities = None,
     encoder: EncoderName = None,
 ) -> None:
     """Grow a pool with a language model, filter it by meaning, split and pair it; the same command goes on."""
@@ -82,6 +103,7 @@ def grow(
             "encoder": encoder,
             "profiles": _given(target=profiles, seeds=_text(seed_profiles)),
             "personalities": _given(target=personalities, seeds=_text(seed_personalities)),
+            "split": _given(heldout_profiles=heldout_profiles, heldout_personalities=heldout_personalities),
         },
         model=model,
         base_url=base_url,
@@ -94,12 +116,12 @@ def pair(
     profiles: Annotated[Path, typer.Argument(help="A file of profiles.")],
     personalities: Annotated[Path, typer.Argument(help="A file of personalities.")],
     folder: Out = _POOL,
-    recipe: RecipeFile = None,
+    recipe: PoolRecipe = None,
     number: Annotated[
         int | None, typer.Option("--personas", min=1, help="Training personas, exactly. Default: ten a profile.")
     ] = None,
-    heldout_profiles: Annotated[int | None, typer.Option("--heldout-profiles", min=0)] = None,
-    heldout_personalities: Annotated[int | None, typer.Option("--heldout-personalities", min=0)] = None,
+    heldout_profiles: HeldoutProfiles = None,
+    heldout_personalities: HeldoutPersonalities = None,
     encoder: EncoderName = None,
 ) -> None:
     """Make personas from profiles and personalities that are there already: split with the gate, and paired."""
@@ -164,7 +186,8 @@ def audit(
     show_audit(found)
     if theirs is not None and found.leaks:
         raise LeakError(
-            f"{found.leaks:,} descriptions are too near to the files they must not leak into.",
+            f"{counted(found.leaks, 'description')} {'is' if found.leaks == 1 else 'are'} too near to the files that "
+            "must not be leaked into.",
             mend="leave them out of training, or raise the gate if they are other people.",
         )
 
@@ -211,6 +234,9 @@ def convert(
         Path, typer.Option("--out", help="A .jsonl or .parquet file; any other name is a dataset folder with a card.")
     ],
     kind: OneKind = None,
+    language: Annotated[
+        str, typer.Option("--language", help="ISO 639 code of the texts, for the card of a dataset folder.")
+    ] = "en",
 ) -> None:
     """Read persona files of any known form and write them as JSONL, Parquet or a Hugging Face dataset."""
     from interalign.personas.exchange import (
@@ -221,16 +247,14 @@ def convert(
     )
     from interalign.run import write_jsonl
 
+    _refuse_target(target)
     read = [_imported(path, _kind(kind)) for path in files]
     people = [one for imported in read for one in imported.personas]
     descriptions = [one for imported in read for one in imported.descriptions]
     if people and descriptions:
         raise InputError("The files hold both personas and bare descriptions.", mend="convert them one by one.")
     facts = {"Converted from": ", ".join(path.name for path in files)}
-    # A dot alone makes no file of a name: aloe-v1.0 is a folder.
     suffix = target.suffix.lower()
-    if suffix not in {".jsonl", ".parquet"} and target.exists() and (target.is_file() or any(target.iterdir())):
-        raise InputError(f"{target} is there already.", mend="name a new folder: nothing is written over.")
     if suffix == ".jsonl":
         write_jsonl(target, people or descriptions)
     elif suffix == ".parquet" and people:
@@ -238,18 +262,27 @@ def convert(
     elif suffix == ".parquet":
         write_descriptions_parquet(target, descriptions)
     elif people:
-        write_dataset(target, people, facts)
+        write_dataset(target, people, facts, language)
     else:
-        write_descriptions_dataset(target, descriptions, facts)
-    say(f"{len(people) or len(descriptions):,} {'personas' if people else 'descriptions'}: {target}")
+        write_descriptions_dataset(target, descriptions, facts, language)
+    say(f"{counted(len(people), 'persona') if people else counted(len(descriptions), 'description')}: {target}")
+
+
+def _refuse_target(target: Path) -> None:
+    suffix = target.suffix.lower()
+    if suffix in _FILES:
+        raise InputError(
+            f"{target}: no {suffix} files are written.",
+            mend="name a .jsonl or .parquet file, or a dataset folder (a name without such an ending).",
+        )
+    if suffix not in {".jsonl", ".parquet"} and target.exists() and (target.is_file() or any(target.iterdir())):
+        raise InputError(f"{target} is there already.", mend="name a new folder: nothing is written over.")
 
 
 def _grow(folder: Path, recipe: Recipe) -> None:
     from interalign.pipeline.pool import grow_personas
 
-    with work_in(folder, recipe) as work:
-        summary = grow_personas(work)
-    show_pool(summary)
+    show_pool(grow_personas(recipe, folder, err))
     say(f"\nreport: {folder / 'pool.html'}")
 
 
@@ -270,9 +303,19 @@ def _with(
 
 
 def _generator(before: ModelConfig, model: str | None, base_url: str | None) -> dict[str, Any] | None:
+    from interalign.llm.offline import OFFLINE_MODEL
+
     if model is None and base_url is None:
         return None
     if base_url is None and before.backend != "endpoint":
+        if model != OFFLINE_MODEL and not Path(str(model)).expanduser().exists():
+            err.print(
+                f"{escaped(str(model))} is no folder, so the Hugging Face Hub is asked for it; for a model on a server "
+                "add --base-url.",
+                style="dim",
+                highlight=False,
+                soft_wrap=True,
+            )
         return {"backend": "local", "checkpoint": model}
     if model is None and before.backend != "endpoint":
         raise InputError("--base-url names a server and no model.", mend="add --model NAME.")
@@ -326,5 +369,5 @@ def _imported(path: Path, kind: Kind | None) -> Imported:
 def _encoding(name: str) -> Iterator[Encoder]:
     from interalign.llm.encoder import kept_encoder
 
-    with stoppable(), kept_encoder(name) as encoder:
+    with kept_encoder(name) as encoder:
         yield encoder

@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table
 
 from interalign.cli.console import escaped, out
+from interalign.report.growth import judged, no_room, rejections, span, story
 
 if TYPE_CHECKING:
     from interalign.personas.calibrate import Calibration
@@ -18,29 +19,15 @@ if TYPE_CHECKING:
 __all__ = ["show_audit", "show_calibration", "show_pool"]
 
 _TEXT_SHOWN = 150
-_STOPS = {
-    "target": "it reached its target size",
-    "saturated": "fewer than {share:g} % of the last {candidates:,} candidates were new",
-    "budget": "the budget was spent",
-    "unreadable": "no answer could be read any more",
-}
+_PAIRS_SHOWN = 5
 
 
 def show_pool(summary: PoolSummary) -> None:
     """Both pools side by side, then the personas made from them."""
     table = _table("", *(f"{one.kind} pool" for one in summary.kinds))
-    rows: list[tuple[str, list[str]]] = [
-        ("size (seeds among them)", [f"{one.size:,} ({one.seeds:,})" for one in summary.kinds]),
-        ("candidates", [f"{one.candidates:,}" for one in summary.kinds]),
-        ("accepted", [_share(one.accepted, one.candidates) for one in summary.kinds]),
-    ]
-    for reason in _all_of(one.rejections for one in summary.kinds):
-        rows.append((f"  {reason}", [_share(one.rejections.get(reason, 0), one.candidates) for one in summary.kinds]))
-    for outcome in _all_of(one.outcomes for one in summary.kinds):
-        rows.append((f"calls {outcome}", [f"{one.outcomes.get(outcome, 0):,}" for one in summary.kinds]))
+    rows = [("size (seeds among them)", [f"{one.size:,} ({one.seeds:,})" for one in summary.kinds])]
+    rows += _growth(summary.kinds) if summary.calls else []
     rows += [
-        ("items missing in answers", [f"{one.missing:,}" for one in summary.kinds]),
-        ("tokens read + written", [f"{one.prompt_tokens:,} + {one.completion_tokens:,}" for one in summary.kinds]),
         ("threshold", [f"{one.threshold:g}" for one in summary.kinds]),
         ("held out / refused / to train on", [_sides(one) for one in summary.kinds]),
         ("evenness of coverage", [_evenness(one) for one in summary.kinds]),
@@ -50,20 +37,33 @@ def show_pool(summary: PoolSummary) -> None:
     out.print()
     out.print(table)
     for one in summary.kinds:
-        out.print(f"The {one.kind} pool {_end(one)}.", highlight=False)
-        if one.seeds_too_similar:
-            out.print(
-                f"{one.seeds_too_similar} of its {one.seeds} seeds are nearer to another than the threshold; they "
-                "stay.",
-                highlight=False,
-            )
+        out.print(story(one), highlight=False)
     if summary.scripted:
         out.print("The descriptions come from a script, not from a language model.", highlight=False)
     out.print(
         f"[bold]{summary.train:,} personas to train on, {summary.heldout:,} held out[/bold]; each personality in "
-        f"{_span(summary.per_personality)} of them, each profile in {_span(summary.per_profile)}.",
+        f"{span(summary.per_personality)} of them, each profile in {span(summary.per_profile)}.",
         highlight=False,
     )
+
+
+def _growth(kinds: Sequence[KindSummary]) -> list[tuple[str, list[str]]]:
+    """The rows about what the generator wrote; a pool for which it was not asked has dashes."""
+    rows = [("candidates", [f"{one.candidates:,}" for one in kinds])]
+    if any(map(no_room, kinds)):
+        rows.append(("  no room, target reached", [f"{no_room(one):,}" for one in kinds]))
+    rows.append(("accepted", [_share(one.accepted, judged(one)) for one in kinds]))
+    for reason in _all_of(map(rejections, kinds)):
+        rows.append((f"  {reason}", [_share(one.rejections.get(reason, 0), judged(one)) for one in kinds]))
+    for outcome in _all_of(one.outcomes for one in kinds):
+        rows.append((f"calls {outcome}", [f"{one.outcomes.get(outcome, 0):,}" for one in kinds]))
+    rows += [
+        ("items missing in answers", [f"{one.missing:,}" for one in kinds]),
+        ("tokens read + written", [f"{one.prompt_tokens:,} + {one.completion_tokens:,}" for one in kinds]),
+    ]
+    return [
+        (name, [cell if one.calls else "–" for one, cell in zip(kinds, cells, strict=True)]) for name, cells in rows
+    ]
 
 
 def show_audit(audit: Audit) -> None:
@@ -73,13 +73,13 @@ def show_audit(audit: Audit) -> None:
     if audit.against:
         table.add_row("held against", *(f"{one.theirs or 0:,}" for one in audit.kinds))
     table.add_row("same text", *(f"{one.same_text:,}" for one in audit.kinds))
-    table.add_row("differ in gender only", *(f"{one.gender_only:,}" for one in audit.kinds))
+    table.add_row("differ in name or gender only", *(f"{one.name_or_gender_only:,}" for one in audit.kinds))
     table.add_row("too similar", *(f"{one.too_similar:,}" for one in audit.kinds))
     table.add_row("border (cosine)", *(f"{one.gate:g}" for one in audit.kinds))
     out.print(table)
     for one in audit.kinds:
         out.print(f"\n[bold]Nearest pairs of the kind {one.kind}[/bold]", highlight=False)
-        for pair in one.nearest:
+        for pair in one.nearest[:_PAIRS_SHOWN]:
             _show_pair(pair)
 
 
@@ -111,7 +111,7 @@ def show_calibration(calibration: Calibration) -> None:
         highlight=False,
     )
     out.print(
-        f"Gender flips: the check of words finds {calibration.gender_caught:.0%} of them, whatever their cosine.\n",
+        f"Other names and genders: the check of words finds {calibration.words_caught:.0%}, whatever the cosine.\n",
         highlight=False,
     )
 
@@ -139,13 +139,6 @@ def _share(count: int, total: int) -> str:
     return f"{count:,} ({count / total:.0%})" if total else f"{count:,}"
 
 
-def _end(one: KindSummary) -> str:
-    if not one.calls:
-        return "was complete from the start"
-    why = _STOPS[one.stop].format(share=100 * one.min_acceptance, candidates=one.last_candidates)
-    return f"stopped growing because {why}"
-
-
 def _sides(one: KindSummary) -> str:
     return f"{one.heldout:,} / {len(one.refused):,} / {one.train:,}"
 
@@ -153,7 +146,3 @@ def _sides(one: KindSummary) -> str:
 def _evenness(one: KindSummary) -> str:
     stated = [value for value in one.coverage.evenness.values() if value is not None]
     return f"{sum(stated) / len(stated):.2f}" if stated else "–"
-
-
-def _span(ends: Sequence[int]) -> str:
-    return f"{ends[0]:,}" if ends[0] == ends[1] else f"{ends[0]:,} to {ends[1]:,}"

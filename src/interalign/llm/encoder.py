@@ -82,9 +82,9 @@ class SentenceEncoder:
             with quiet():
                 self._model: Any = SentenceTransformer(source, device=device or pick_device())
         except Exception as error:
-            why = " ".join(str(error).split())[:300]
+            why = " ".join(str(error).split())[:300].rstrip(".")
             raise ModelError(
-                f"The sentence encoder {name!r} cannot be loaded: {why}",
+                f"The sentence encoder {name!r} cannot be loaded: {why}.",
                 mend="name a sentence-transformers model: a folder, or a hub name this machine can reach.",
             ) from error
         self._batch_size = batch_size

@@ -169,8 +169,8 @@ class EndpointModel:
             return ModelError(what, mend="raise timeout_s, or lower concurrency.")
         if isinstance(error, APIConnectionError):
             why = self._shown(str(error.__cause__ or error))
-            what = f"{self.name} cannot be reached: {why} {tries}."
-            return ModelError(what, mend="check that the server runs and that base_url is right.")
+            what = f"{self.name} cannot be reached: {why} {tries}. Does the server run, and is its address right?"
+            return ModelError(what, mend="start the server, or correct base_url (--base-url).")
         return ModelError(f"{self.name} gave no answer: {self._shown(str(error))}.")
 
     def _shown(self, text: str) -> str:

@@ -1,9 +1,10 @@
 """The threshold of an encoder: from near-duplicates that are made on purpose, and from different people.
 
 A cosine means nothing by itself. Under one encoder 0.6 parts copies from strangers, under another every two profiles
-are above it. So copies of known kinds are made (the same person in other words, in another order, with another gender,
-with one detail swapped), and the threshold is put between them and the *nearest* different person: the filter compares
-a candidate with a whole pool, so what must stay below is the largest of many cosines, not a typical one.
+are above it. So copies of known kinds are made (the same person in other words, in another order, with one detail
+swapped, with another name or gender), and the threshold is put between them and the *nearest* different person: the
+filter compares a candidate with a whole pool, so what must stay below is the largest of many cosines, not a typical
+one. As in the filter, names and gender are masked.
 """
 
 from __future__ import annotations
@@ -23,16 +24,17 @@ from interalign.messages import Value
 from interalign.personas.compose import WorldConfig, compose_personas
 from interalign.personas.description import Kind, normalised
 from interalign.personas.filter import Threshold
-from interalign.personas.gender import Gender, gender_of, ungendered, with_gender
+from interalign.personas.gender import Gender, gender_of, with_gender
+from interalign.personas.masking import MaskedEncoder, masked_key, name_of
 from interalign.personas.seeds import seeds
 from interalign.run import derive_seed
 
 __all__ = ["CALIBRATED", "Calibration", "CopyLabel", "Spread", "calibrate", "calibrated", "different_people"]
 
-CopyLabel: TypeAlias = Literal["paraphrase", "other order", "other gender", "swapped detail"]
+CopyLabel: TypeAlias = Literal["paraphrase", "swapped detail", "other order", "other gender", "other name"]
 
 CALIBRATED: dict[str, dict[Kind, tuple[float, float]]] = {
-    OFFLINE_ENCODER: {"profile": (0.87, 0.82), "personality": (0.9, 0.85)}
+    OFFLINE_ENCODER: {"profile": (0.79, 0.74), "personality": (0.89, 0.84)}
 }
 """(threshold, gate) of encoders that were calibrated with `calibrate`; the README says how, a test repeats it."""
 
@@ -40,6 +42,7 @@ _FEWEST = 20
 _MARGIN = 0.05
 _DETAILS = 4
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
+_MASKED: tuple[CopyLabel, ...] = ("other gender", "other name")
 _OTHER: dict[Gender, Gender] = {"female": "male", "male": "female", "neutral": "female"}
 
 
@@ -66,8 +69,9 @@ class Calibration(Value):
     """Cosines of each description to its nearest different person."""
     against_few: Spread
     """The same among as many others as are held out."""
-    gender_caught: float
-    """Share of gender flips that the filter's check of words finds, whatever their cosine."""
+    words_caught: float
+    """Share of copies in another gender or under another name that the filter's check of words finds, whatever their
+    cosine."""
 
 
 def calibrate(kind: Kind, texts: Sequence[str], encoder: Encoder, *, heldout: int, seed: int = 7) -> Calibration:
@@ -75,8 +79,8 @@ def calibrate(kind: Kind, texts: Sequence[str], encoder: Encoder, *, heldout: in
 
     The threshold is where the share of copies at or above it, averaged over the kinds of copies, exceeds the share of
     descriptions whose nearest different person is at or above it by the most (Youden's J); of equal places, the middle.
-    The gate is stricter by a margin: a training description lost costs little, a leak costs the benchmark. Gender flips
-    do not count for the threshold, since the filter knows them by their words.
+    The gate is stricter by a margin: a training description lost costs little, a leak costs the benchmark. Copies
+    in another gender or under another name do not count for the threshold, since the filter masks both.
 
     Args:
         kind: Of all texts.
@@ -94,16 +98,18 @@ def calibrate(kind: Kind, texts: Sequence[str], encoder: Encoder, *, heldout: in
             f"{len(given)} different descriptions are too few to calibrate on.", mend=f"give {_FEWEST} or more."
         )
     people = list(({normalised(one.text): one.text for one in seeds(kind)} | given).values())
+    encoder = MaskedEncoder(encoder)
     vectors = encoder.encode(people)
     made = _copies(kind, people, Random(derive_seed(seed, "calibrate", kind)))
     copies = {label: _cosines(encoder, *pairs) for label, pairs in made.items()}
     different = _nearest_other(vectors, len(people), seed)
     against_few = _nearest_other(vectors, heldout, seed)
-    judged = [scores for label, scores in copies.items() if label != "other gender"]
+    judged = [scores for label, scores in copies.items() if label not in _MASKED]
     threshold = _best_border(judged, different)
     # Whatever the encoder, a gate is above 0.
     gate = max(round(threshold - _MARGIN, 2), 0.01)
-    caught = [ungendered(one) == ungendered(flip) for one, flip in zip(*made["other gender"], strict=True)]
+    told_again = [pair for label in _MASKED for pair in zip(*made[label], strict=True)]
+    caught = [masked_key(one) == masked_key(again) for one, again in told_again]
     return Calibration(
         encoder=encoder.name,
         kind=kind,
@@ -113,7 +119,7 @@ def calibrate(kind: Kind, texts: Sequence[str], encoder: Encoder, *, heldout: in
         copies=tuple(_spread(label, scores, threshold, gate) for label, scores in copies.items()),
         different=_spread("nearest of all", different, threshold, gate),
         against_few=_spread(f"nearest of {heldout}", against_few, threshold, gate),
-        gender_caught=float(np.mean(caught)),
+        words_caught=float(np.mean(caught)),
     )
 
 
@@ -145,6 +151,7 @@ def _copies(kind: Kind, people: Sequence[str], random: Random) -> dict[CopyLabel
         "swapped detail": ([one.text for one in written], [one.altered for one in written]),
         "other order": ([], []),
         "other gender": ([], []),
+        "other name": ([], []),
     }
     for text in people:
         _append(made["other order"], text, " ".join(reversed(_SENTENCE.split(text))))
@@ -152,7 +159,10 @@ def _copies(kind: Kind, people: Sequence[str], random: Random) -> dict[CopyLabel
         if gender is not None:
             _append(made["other gender"], text, with_gender(text, _OTHER[gender]))
     for text, other in zip(people, (*people[1:], people[0]), strict=True):
-        _append(made["swapped detail"], text, _swapped(text, other, random))
+        _append(made["swapped detail"], text, _swapped(text, _renamed(other, name_of(text)), random))
+    names = sorted({name for text in people if (name := name_of(text)) is not None})
+    for text in people if names else ():
+        _append(made["other name"], text, _renamed(text, random.choice(names)))
     return made
 
 
@@ -160,6 +170,12 @@ def _append(pairs: tuple[list[str], list[str]], original: str, copy: str) -> Non
     if normalised(copy) != normalised(original):
         pairs[0].append(original)
         pairs[1].append(copy)
+
+
+def _renamed(text: str, name: str | None) -> str:
+    """The text under another name; unchanged where it names nobody, or there is no other name."""
+    own = name_of(text)
+    return text if own is None or name is None else re.sub(rf"\b{re.escape(own)}\b", name, text)
 
 
 def _swapped(text: str, other: str, random: Random) -> str:

@@ -1,7 +1,8 @@
 """Which candidates enter the pool: greedy, in order, each compared with everything that entered before it.
 
 A candidate enters when it is neither the same text as a member (up to case, punctuation and spacing), nor the same up
-to pronouns and gendered words, nor as near in meaning as the threshold. A member is encoded once, when it enters; the
+to the name and gender of the person, nor as near in meaning as the threshold; names and gender are masked before
+meanings are compared (`personas/masking.py`). A member is encoded once, when it enters; the
 release of the paper encodes the pool anew for every candidate.
 
 A threshold belongs to its encoder and to the kind of text: see `personas/calibrate.py`.
@@ -19,19 +20,19 @@ from pydantic import Field
 from interalign.llm.encoder import Encoder
 from interalign.messages import Value
 from interalign.personas.description import Description, Kind, normalised
-from interalign.personas.gender import ungendered
+from interalign.personas.masking import MaskedEncoder, masked_key
 from interalign.personas.neighbours import ExactIndex, VectorIndex, cosines
 
 __all__ = ["Duplicate", "Screening", "SemanticFilter", "Threshold", "distinct"]
 
-Duplicate: TypeAlias = Literal["same text", "differs in gender only", "too similar"]
+Duplicate: TypeAlias = Literal["same text", "differs in name or gender only", "too similar"]
 _PART = 256
 
 Threshold: TypeAlias = Annotated[float, Field(gt=0, le=1)]
 
 
 def distinct(descriptions: Iterable[Description]) -> list[Description]:
-    """What `SemanticFilter.keep` would take in, of descriptions of one kind: no text twice, nor in another gender."""
+    """Of descriptions of one kind what `SemanticFilter.keep` takes in: none twice, whatever the name and gender."""
     found: list[Description] = []
     seen: set[str] = set()
     for one in descriptions:
@@ -56,14 +57,14 @@ class SemanticFilter:
 
     Args:
         kind: Of all members.
-        encoder: Its vectors are compared.
+        encoder: Its vectors of masked texts are compared.
         threshold: A candidate enters when its largest cosine to a member is below this.
         index: An empty index for the members' vectors; exact search where none is given.
     """
 
     def __init__(self, kind: Kind, encoder: Encoder, threshold: float, index: VectorIndex | None = None) -> None:
         self._kind = kind
-        self._encoder = encoder
+        self._encoder = MaskedEncoder(encoder)
         self._threshold = threshold
         self._index = ExactIndex(encoder.dimension) if index is None else index
         self._members: list[Description] = []
@@ -97,8 +98,8 @@ class SemanticFilter:
 
         Args:
             descriptions: What is taken in.
-            repeats: Take in also what is the same text as a member, or differs from one in gender only, so that others
-                are compared with all that was given.
+            repeats: Take in also what is the same text as a member, or differs from one in name or gender only, so that
+                others are compared with all that was given.
 
         Returns:
             For each description its nearest among the members before it, and `duplicate` where `screen` would have kept
@@ -175,4 +176,4 @@ class SemanticFilter:
 
 def _keys(text: str) -> tuple[tuple[str, Duplicate], ...]:
     # Both keys live in one dictionary, so each says which it is.
-    return (f"text {normalised(text)}", "same text"), (f"person {ungendered(text)}", "differs in gender only")
+    return (f"text {normalised(text)}", "same text"), (f"person {masked_key(text)}", "differs in name or gender only")

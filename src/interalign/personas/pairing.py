@@ -19,7 +19,8 @@ from interalign.errors import InputError
 from interalign.messages import Value
 from interalign.personas.coverage import contradiction
 from interalign.personas.description import Description, Kind
-from interalign.personas.gender import Gender, gender_of, ungendered, with_gender
+from interalign.personas.gender import Gender, gender_of, with_gender
+from interalign.personas.masking import masked_key
 from interalign.personas.persona import Persona, Split
 from interalign.run import derive_seed
 
@@ -92,7 +93,7 @@ def pair(
 
 
 def _distinct(descriptions: Iterable[Description], kind: Kind) -> tuple[list[Description], tuple[tuple[str, str], ...]]:
-    """The first of all descriptions that are one but for gender, and the ids (kept, merged) of the others."""
+    """The first of all descriptions that are one but for name and gender, and the ids (kept, merged) of the others."""
     kept: dict[str, Description] = {}
     merged: list[tuple[str, str]] = []
     for description in descriptions:
@@ -102,7 +103,7 @@ def _distinct(descriptions: Iterable[Description], kind: Kind) -> tuple[list[Des
                 mend="give profiles first, then personalities.",
             )
         # Texts without a single word have an empty key in common, and nothing else.
-        key = ungendered(description.text) or description.text
+        key = masked_key(description.text) or description.text
         if key in kept:
             merged.append((kept[key].id, description.id))
         else:

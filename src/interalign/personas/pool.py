@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -19,13 +19,14 @@ from interalign.personas.coverage import Coverage, measure_coverage
 from interalign.personas.description import PLURALS, Description, Kind
 from interalign.personas.exchange import Problem, read_pool
 from interalign.personas.exchange.containers import shown
-from interalign.personas.filter import Threshold
+from interalign.personas.filter import Threshold, distinct
 from interalign.personas.grow import GrowConfig, Grown, Stop, StopConfig
 from interalign.personas.pairing import Pairing, pair
 from interalign.personas.persona import Persona
 from interalign.personas.projection import PoolMap
 from interalign.personas.seeds import seeds
 from interalign.personas.split import NearPair, Parted, SplitConfig, halves, hold_out
+from interalign.personas.wellformed import FormConfig
 
 __all__ = [
     "KindConfig",
@@ -41,6 +42,7 @@ __all__ = [
     "gate",
     "populate",
     "read_start",
+    "refuse_too_many",
     "sides",
     "summarise_pool",
     "threshold",
@@ -49,6 +51,7 @@ __all__ = [
 _TRAIN_EACH = 10
 _HELDOUT_EACH = 5
 """Personalities that each profile is paired with, where the recipe does not say (as in the paper's release)."""
+_REPEATS_SHOWN = 3
 _NOBODY = "nobody: all descriptions came from files"
 
 
@@ -95,12 +98,15 @@ class PoolConfig(Value):
 
     @model_validator(mode="after")
     def _check(self) -> PoolConfig:
-        for held, kind in (
-            (self.split.heldout_profiles, self.profiles),
-            (self.split.heldout_personalities, self.personalities),
+        for name, held, pool in (
+            ("profiles", self.split.heldout_profiles, self.profiles),
+            ("personalities", self.split.heldout_personalities, self.personalities),
         ):
-            if held >= kind.target:
-                raise ValueError(f"{held} cannot be held out of a pool of {kind.target}")
+            if held >= pool.target:
+                raise ValueError(
+                    f"{held} {name} cannot be held out of a pool of {pool.target}: lower split.heldout_{name} "
+                    f"(--heldout-{name}), or raise {name}.target (--{name} of grow)"
+                )
         return self
 
 
@@ -130,14 +136,15 @@ def first_members(config: PoolConfig, kind: Kind) -> Start:
     path = (config.profiles if kind == "profile" else config.personalities).seeds
     if path is None:
         return Start(members=tuple(Description(kind=kind, text=one.text, origin="seed") for one in seeds(kind)))
-    return read_start(Path(path), kind, config.grow.form.max_characters)
+    return read_start(Path(path), kind, config.grow.form)
 
 
-def read_start(path: Path, kind: Kind, max_characters: int | None = None) -> Start:
+def read_start(path: Path, kind: Kind, form: FormConfig | None = None) -> Start:
     """The descriptions of a file that a pool may start from.
 
     Held-out personas stay out, for a pool is shown to its generator and trained on; so does a description that they
-    share with others. One that is longer than `max_characters` stays and is named.
+    share with others. Those that repeat others are named, for the filter will not take them in; one that is shorter or
+    longer than `form` has it stays and is named.
 
     Raises:
         InputError: the file cannot be used, or holds no such description of this kind.
@@ -154,17 +161,56 @@ def read_start(path: Path, kind: Kind, max_characters: int | None = None) -> Sta
         Problem(place=path.name, what=f"held-out personas, which would be trained on: {len(heldout):,}")
         for _ in heldout[:1]
     ]
-    long = [one for one in members if max_characters is not None and len(one.text) > max_characters]
-    problems += [
-        Problem(
-            place=path.name,
-            what=f"kept: {shown(one.text)} is {len(one.text):,} characters long, more than {max_characters:,}",
-            kept=True,
-        )
-        for one in long
-    ]
+    problems += _repeats(path, kind, members)
+    unfit = _unfit(path, members, form) if form else []
     notes = tuple(f"{path}: {note}" for note in imported.notes)
-    return Start(members=tuple(members), problems=(*problems, *imported.problems), notes=notes)
+    return Start(members=tuple(members), problems=(*problems, *imported.problems, *unfit), notes=notes)
+
+
+def _repeats(path: Path, kind: Kind, members: Sequence[Description]) -> list[Problem]:
+    # The reader counts what repeats to the letter.
+    unlike = {one.id: one for one in members}
+    for one in distinct(members):
+        del unlike[one.id]
+    repeats = list(unlike.values())
+    if not repeats:
+        return []
+    texts = "; ".join(shown(one.text) for one in repeats[:_REPEATS_SHOWN])
+    more = ", and others" if len(repeats) > _REPEATS_SHOWN else ""
+    what = (
+        f"{PLURALS[kind]} that are another but for case, punctuation, name or gender: {len(repeats):,} ({texts}{more})"
+    )
+    return [Problem(place=path.name, what=what)]
+
+
+def _unfit(path: Path, members: Sequence[Description], form: FormConfig) -> list[Problem]:
+    problems = []
+    for one in members:
+        length = len(one.text)
+        if form.min_characters <= length <= form.max_characters:
+            continue
+        side = f"fewer than {form.min_characters:,}"
+        if length > form.max_characters:
+            side = f"more than {form.max_characters:,}"
+        what = f"kept: {shown(one.text)} is {length:,} characters long, {side}"
+        problems.append(Problem(place=path.name, what=what, kept=True))
+    return problems
+
+
+def refuse_too_many(config: PoolConfig, starts: Mapping[Kind, Start]) -> None:
+    """Raise InputError when pools of these sizes have fewer pairs to train on than personas are asked for."""
+    split = config.split
+    profiles = max(config.profiles.target, len(distinct(starts["profile"].members))) - split.heldout_profiles
+    personalities = (
+        max(config.personalities.target, len(distinct(starts["personality"].members))) - split.heldout_personalities
+    )
+    possible = profiles * personalities
+    if split.personas is not None and split.personas > possible:
+        raise InputError(
+            f"{split.personas:,} personas are asked for, but the profiles and personalities to train on "
+            f"({profiles:,} and {personalities:,}) have {possible:,} pairs.",
+            mend=f"ask for at most {possible:,} (--personas, pool.split.personas), or hold out fewer.",
+        )
 
 
 class Population(Value):

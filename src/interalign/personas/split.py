@@ -18,7 +18,6 @@ from interalign.llm.encoder import Encoder
 from interalign.messages import Value
 from interalign.personas.description import KINDS, Description, Kind
 from interalign.personas.filter import Screening, SemanticFilter, Threshold
-from interalign.personas.gender import GENDERS, with_gender
 from interalign.personas.persona import Persona
 from interalign.run import derive_seed
 
@@ -53,10 +52,10 @@ class SplitConfig(Value):
 
 
 class NearPair(Value):
-    """Two descriptions and their cosine, which is None where only their words were compared."""
+    """Two descriptions and the cosine of their masked texts, which is None where only words were compared."""
 
     id: str
-    """Of ours, as it stands in its file: the text below may be told in another gender."""
+    """Of ours."""
     score: float | None
     ours: str
     theirs: str
@@ -80,8 +79,8 @@ class Parted(Value):
 def hold_out(descriptions: Sequence[Description], count: int, encoder: Encoder, gate: float, seed: int) -> Parted:
     """Hold out `count` descriptions drawn by seed, and refuse those of the rest that the gate finds too near to them.
 
-    A personality is told with the pronouns of the profile that it is paired with, so both sides are compared in every
-    gender: encoders find two texts nearer when both say "he".
+    A personality will be told with the pronouns of the profile that it is paired with; since gender is masked in
+    comparing, the gate holds for all these tellings.
 
     Raises:
         InputError: nothing would be left to train on.
@@ -95,7 +94,7 @@ def hold_out(descriptions: Sequence[Description], count: int, encoder: Encoder, 
     chosen = set(Random(derive_seed(seed, "heldout", kind)).sample(range(len(descriptions)), count))
     heldout = [one for index, one in enumerate(descriptions) if index in chosen]
     rest = [one for index, one in enumerate(descriptions) if index not in chosen]
-    pairs = _nearest_tellings(heldout, rest, encoder, gate)
+    pairs = _nearest_heldout(heldout, rest, encoder, gate)
     train = tuple(one for one, pair in zip(rest, pairs, strict=True) if pair.why is None)
     if not train:
         raise InputError(
@@ -121,14 +120,15 @@ class KindAudit(Value):
     theirs: int | None
     """How many they are held against; None when they are held against themselves."""
     same_text: int
-    gender_only: int
+    name_or_gender_only: int
     too_similar: int
     nearest: tuple[NearPair, ...]
+    """All that are too near, or more where these are few; nearest first."""
 
     @property
     def leaks(self) -> int:
         """Descriptions that are too near, for whatever reason."""
-        return self.same_text + self.gender_only + self.too_similar
+        return self.same_text + self.name_or_gender_only + self.too_similar
 
 
 class Audit(Value):
@@ -197,9 +197,9 @@ def _audit_kind(
         ours=len(ours),
         theirs=None if theirs is None else len(theirs),
         same_text=why.count("same text"),
-        gender_only=why.count("differs in gender only"),
+        name_or_gender_only=why.count("differs in name or gender only"),
         too_similar=why.count("too similar"),
-        nearest=_nearest(pairs),
+        nearest=_nearest(pairs, all_too_near=True),
     )
 
 
@@ -207,7 +207,7 @@ def _against(
     kind: Kind, members: Sequence[Description], others: Sequence[Description], encoder: Encoder, gate: float
 ) -> tuple[list[Screening], dict[str, str]]:
     filter_ = SemanticFilter(kind, encoder, gate)
-    # Of two that differ in gender only one may be farther from a third than the other.
+    # Of two that differ in name or gender only, one may be farther from a third than the other.
     filter_.keep(members, repeats=True)
     return filter_.compare(others), {one.id: one.text for one in members}
 
@@ -217,35 +217,22 @@ def _near(one: Description, screening: Screening, texts: Mapping[str, str]) -> N
     return NearPair(id=one.id, score=screening.score, ours=one.text, theirs=theirs, why=screening.duplicate)
 
 
-def _nearest_tellings(
+def _nearest_heldout(
     heldout: Sequence[Description], rest: Sequence[Description], encoder: Encoder, gate: float
 ) -> list[NearPair]:
-    """For each of the rest the nearest held-out description, over all the genders that both may be told in."""
+    """For each of the rest the nearest held-out description."""
     if not heldout:
         return [NearPair(id=one.id, score=None, ours=one.text, theirs="") for one in rest]
-    kind = rest[0].kind
-    screenings, texts = _against(kind, heldout, rest, encoder, gate)
-    nearest = {one.id: _near(one, screening, texts) for one, screening in zip(rest, screenings, strict=True)}
-    if kind == "personality":
-        told = [(one.id, telling) for one in rest if nearest[one.id].why is None for telling in _tellings(one)]
-        members = [telling for one in heldout for telling in _tellings(one)]
-        screenings, texts = _against(kind, members, [telling for _, telling in told], encoder, gate)
-        for (id_, telling), screening in zip(told, screenings, strict=True):
-            pair = _near(telling, screening, texts).model_copy(update={"id": id_})
-            nearest[id_] = min(nearest[id_], pair, key=_distance)
-    return [nearest[one.id] for one in rest]
-
-
-def _tellings(one: Description) -> list[Description]:
-    texts = dict.fromkeys([one.text, *(with_gender(one.text, gender) for gender in GENDERS)])
-    return [Description(kind=one.kind, text=text) for text in texts]
+    screenings, texts = _against(rest[0].kind, heldout, rest, encoder, gate)
+    return [_near(one, screening, texts) for one, screening in zip(rest, screenings, strict=True)]
 
 
 def _distance(pair: NearPair) -> tuple[bool, float]:
     # The same words are nearer than any cosine.
-    return pair.why not in ("same text", "differs in gender only"), -(pair.score or 0)
+    return pair.why not in ("same text", "differs in name or gender only"), -(pair.score or 0)
 
 
-def _nearest(pairs: Sequence[NearPair]) -> tuple[NearPair, ...]:
-    ranked = sorted(pairs, key=_distance)
-    return tuple(pair for pair in ranked if pair.theirs)[:_SHOWN]
+def _nearest(pairs: Sequence[NearPair], *, all_too_near: bool = False) -> tuple[NearPair, ...]:
+    ranked = [pair for pair in sorted(pairs, key=_distance) if pair.theirs]
+    shown = max(_SHOWN, sum(pair.why is not None for pair in ranked)) if all_too_near else _SHOWN
+    return tuple(ranked[:shown])

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
-from interalign.errors import InputError, MissingExtra
-from interalign.llm.backends import LocalConfig, ScriptedConfig, open_model
+from interalign.errors import InputError, MissingExtra, ModelError
+from interalign.llm.backends import LocalConfig, ModelConfig, ScriptedConfig, open_model
 from interalign.llm.encoder import Encoder, kept_encoder
 from interalign.llm.endpoint import EndpointConfig
 from interalign.llm.journal import journalled
+from interalign.llm.model import ChatModel
 from interalign.personas.description import KINDS, PLURALS, Description, Kind
 from interalign.personas.exchange import Problem, write_dataset, write_descriptions_parquet
-from interalign.personas.filter import SemanticFilter
+from interalign.personas.filter import SemanticFilter, distinct
 from interalign.personas.grow import CandidateRow, Grown, grow_pool
+from interalign.personas.masking import MaskedEncoder
 from interalign.personas.neighbours import ApproximateIndex
 from interalign.personas.pool import (
     PoolConfig,
@@ -30,6 +34,7 @@ from interalign.personas.pool import (
     first_members,
     gate,
     populate,
+    refuse_too_many,
     sides,
     summarise_pool,
     threshold,
@@ -37,8 +42,10 @@ from interalign.personas.pool import (
 from interalign.personas.projection import project
 from interalign.personas.writer import persona_writer
 from interalign.pipeline.work import Work
+from interalign.recipe import Recipe
+from interalign.report.pool import PoolPage
 from interalign.report.pool import write as write_pool_report
-from interalign.run import read_json, read_jsonl, storage_errors, write_json, write_jsonl
+from interalign.run import RunFolder, read_json, read_jsonl, storage_errors, write_json, write_jsonl
 from interalign.training.checkpoint import installed_versions
 
 __all__ = ["grow_personas", "make_pool_report", "show_import"]
@@ -47,36 +54,49 @@ _GENERATOR = "persona generator"
 _PROBLEMS_SHOWN = 5
 
 
-def grow_personas(work: Work) -> PoolSummary:
+@dataclass(frozen=True)
+class _Inputs:
+    """What a pool is grown from, and the threshold and the gate of each kind."""
+
+    starts: dict[Kind, Start]
+    borders: dict[Kind, tuple[float, float]]
+
+
+def grow_personas(recipe: Recipe, out: Path, console: Console | None = None) -> PoolSummary:
     """Stage 1, with a language model: grow a pool of profiles and one of personalities, split and pair them.
 
-    Writes `pool/`, `personas.jsonl`, `heldout.jsonl` and `pool.html`; `pool/summary.json` comes last, so it says that
-    the stage is done.
+    Writes `pool/`, `personas.jsonl`, `heldout.jsonl` and `pool.html` in the run folder `out`; `pool/summary.json` comes
+    last, so it says that the stage is done.
 
     Raises:
         InputError: the run folder has personas of another making, or a pool is too small for what is held out.
         MissingExtra: a package is not installed that some later step needs.
         ModelError: the generator failed again and again.
+        RunBusy, RunMismatch, StorageError: as `RunFolder.open`.
     """
-    pool = work.run.pool
-    if (pool / "summary.json").exists():
-        work.done("persona pool")
-    else:
-        if work.run.personas.exists() and not pool.exists():
-            raise InputError(
-                f"{work.run.personas} was not made by growing a pool.", mend="choose another folder with --out."
-            )
-        config = work.recipe.pool
-        # Before an encoder is loaded or a call is paid: what is missing or unfit shall cost nothing.
-        _refuse_missing_packages(config)
-        starts = {kind: first_members(config, kind) for kind in KINDS}
-        borders = {kind: (threshold(config, kind), gate(config, kind)) for kind in KINDS}
-        _tell_of_files(work, list(starts.values()))
-        with kept_encoder(config.encoder) as encoder:
-            grown = asyncio.run(_grow_pool(work, encoder, starts, borders))
-            _write_pool(work, grown, encoder)
-    make_pool_report(work)
-    return read_json(pool / "summary.json", PoolSummary)
+    run = RunFolder(out)
+    done = run.pool / "summary.json"
+    # Before the folder is made, an encoder loaded or a call paid: what is missing or unfit shall cost nothing.
+    inputs = None if done.exists() else _read_inputs(run, recipe.pool)
+    with Work.open(recipe, out, console) as work:
+        if inputs is None:
+            work.done("persona pool")
+        else:
+            _tell_of_files(work, list(inputs.starts.values()))
+            with kept_encoder(recipe.pool.encoder) as encoder:
+                grown = asyncio.run(_grow_pool(work, encoder, inputs))
+                _write_pool(work, grown, encoder)
+        make_pool_report(work)
+        return read_json(done, PoolSummary)
+
+
+def _read_inputs(run: RunFolder, config: PoolConfig) -> _Inputs:
+    if run.personas.exists() and not run.pool.exists():
+        raise InputError(f"{run.personas} was not made by growing a pool.", mend="choose another folder with --out.")
+    _refuse_missing_packages(config)
+    starts = {kind: first_members(config, kind) for kind in KINDS}
+    refuse_too_many(config, starts)
+    return _Inputs(starts, {kind: (threshold(config, kind), gate(config, kind)) for kind in KINDS})
 
 
 def _refuse_missing_packages(config: PoolConfig) -> None:
@@ -126,23 +146,20 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-async def _grow_pool(
-    work: Work,
-    encoder: Encoder,
-    starts: Mapping[Kind, Start],
-    borders: Mapping[Kind, tuple[float, float]],
-) -> list[Grown]:
+async def _grow_pool(work: Work, encoder: Encoder, inputs: _Inputs) -> list[Grown]:
     config = work.recipe.pool
     grown = []
-    async with open_model(config.generator, {_GENERATOR: persona_writer()}, _GENERATOR) as model:
+    async with _generator(config.generator) as model:
         for kind in KINDS:
             stop = config.profiles if kind == "profile" else config.personalities
             index = ApproximateIndex(encoder.dimension) if config.index == "approximate" else None
-            pool = SemanticFilter(kind, encoder, borders[kind][0], index)
-            with work.bar(f"growing {PLURALS[kind]}", stop.target) as bar:
-                bar.at_size(len(starts[kind].members), 0)
+            pool = SemanticFilter(kind, encoder, inputs.borders[kind][0], index)
+            members = inputs.starts[kind].members
+            size = len(distinct(members))
+            with work.bar(f"growing {PLURALS[kind]}", stop.target, shown=size < stop.target) as bar:
+                bar.at_size(size, 0)
                 one = await grow_pool(
-                    starts[kind].members,
+                    members,
                     journalled(model, work.journal),
                     pool,
                     config.grow,
@@ -150,25 +167,29 @@ async def _grow_pool(
                     seed=work.recipe.seed,
                     on_call=bar.at_size,
                 )
-                # Again, for where no call was made: seeds that repeat each other were dropped.
-                bar.at_size(len(one.pool), len(one.calls))
                 grown.append(one)
     return grown
 
 
+@asynccontextmanager
+async def _generator(config: ModelConfig) -> AsyncIterator[ChatModel]:
+    async with AsyncExitStack() as stack:
+        try:
+            model = await stack.enter_async_context(open_model(config, {_GENERATOR: persona_writer()}, _GENERATOR))
+        except ModelError as error:
+            # The name of a model on a server looks like one of the hub.
+            raise ModelError(error.what, mend=f"{error.mend} A model on a server needs --base-url.") from error
+        yield model
+
+
 def _write_pool(work: Work, grown: Sequence[Grown], encoder: Encoder) -> None:
     pool, config = work.run.pool, work.recipe.pool
-    for one in grown:
-        # Paid for and judged: on disk before anything that may still refuse, such as a split of too small a pool.
-        write_jsonl(pool / f"{PLURALS[one.kind]}.jsonl", one.pool)
-        write_descriptions_parquet(pool / f"{PLURALS[one.kind]}.parquet", one.pool)
-    write_jsonl(pool / "candidates.jsonl", (row for one in grown for row in one.candidates))
-    write_jsonl(pool / "calls.jsonl", (row for one in grown for row in one.calls))
     population = _populate(work, grown, encoder)
+    _write_grown(pool, grown)
     maps = {
         one.kind: project(
             [member.id for member in one.pool],
-            encoder.encode([member.text for member in one.pool]),
+            MaskedEncoder(encoder).encode([member.text for member in one.pool]),
             config.projection,
             work.recipe.seed,
         )
@@ -185,10 +206,23 @@ def _write_pool(work: Work, grown: Sequence[Grown], encoder: Encoder) -> None:
     write_json(pool / "summary.json", summary)
 
 
+def _write_grown(pool: Path, grown: Sequence[Grown]) -> None:
+    for one in grown:
+        write_jsonl(pool / f"{PLURALS[one.kind]}.jsonl", one.pool)
+        write_descriptions_parquet(pool / f"{PLURALS[one.kind]}.parquet", one.pool)
+    write_jsonl(pool / "candidates.jsonl", (row for one in grown for row in one.candidates))
+    write_jsonl(pool / "calls.jsonl", (row for one in grown for row in one.calls))
+
+
 def _populate(work: Work, grown: Sequence[Grown], encoder: Encoder) -> Population:
     try:
         return populate(grown[0].pool, grown[1].pool, encoder, work.recipe.pool, work.recipe.seed)
     except InputError as error:
+        if not any(one.calls for one in grown):
+            # All of it came from files, so nothing is lost, and the folder may be begun anew.
+            raise
+        # Paid for and judged.
+        _write_grown(work.run.pool, grown)
         files = " ".join(shlex.quote(str(work.run.pool / f"{PLURALS[one.kind]}.jsonl")) for one in grown)
         raise InputError(
             f"{error.what} The pool is written all the same, in {work.run.pool}.",
@@ -208,7 +242,7 @@ def _pool_facts(work: Work, summary: PoolSummary) -> dict[str, str]:
         "Recipe": work.recipe.name,
         "Seed": str(work.recipe.seed),
         "Written by": summary.generator,
-        "Sentence encoder": summary.encoder,
+        "Sentence encoder": f"{summary.encoder}, names and gender masked",
         **{f"Threshold for {PLURALS[one.kind]}": f"{one.threshold:g}" for one in summary.kinds},
         **{f"Gate for {PLURALS[one.kind]}": f"{one.gate:g}" for one in summary.kinds},
         "interalign": installed_versions()["interalign"],
@@ -218,16 +252,14 @@ def _pool_facts(work: Work, summary: PoolSummary) -> dict[str, str]:
 def make_pool_report(work: Work) -> Path:
     """Write `pool.html` from what `grow_personas` wrote; returns its path."""
     pool = work.run.pool
-    maps = read_json(pool / "maps.json", PoolMaps)
     summary = read_json(pool / "summary.json", PoolSummary)
-    write_pool_report(
-        work.run.pool_report,
-        summary,
-        [one for kind in KINDS for one in read_jsonl(pool / f"{PLURALS[kind]}.jsonl", Description)],
-        read_jsonl(pool / "candidates.jsonl", CandidateRow),
-        maps.maps,
-        maps.sides,
+    page = PoolPage(
+        summary=summary,
+        pools=[one for kind in KINDS for one in read_jsonl(pool / f"{PLURALS[kind]}.jsonl", Description)],
+        candidates=read_jsonl(pool / "candidates.jsonl", CandidateRow),
+        maps=read_json(pool / "maps.json", PoolMaps),
         title=work.recipe.name,
         facts=_pool_facts(work, summary),
     )
+    write_pool_report(work.run.pool_report, page)
     return work.run.pool_report

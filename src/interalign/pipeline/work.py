@@ -22,7 +22,7 @@ from rich.progress import (
 from interalign.errors import InputError
 from interalign.llm.journal import Journal
 from interalign.recipe import Recipe, load_recipe, recipe_toml
-from interalign.run import RunFolder
+from interalign.run import RunFolder, storage_errors
 from interalign.training.checkpoint import installed_versions
 
 __all__ = ["Work"]
@@ -63,12 +63,12 @@ class Work:
         """Hold the run folder and its journal; raises RunBusy, RunMismatch, InputError or StorageError."""
         with (
             RunFolder.open(out, _settled(recipe, out), versions=installed_versions()) as run,
-            Journal.open(run.journal) as journal,
+            _journal(run.journal) as journal,
         ):
             yield cls(recipe, run, journal, console or Console(stderr=True))
 
     @contextmanager
-    def bar(self, what: str, total: int | None = None) -> Iterator[_Bar]:
+    def bar(self, what: str, total: int | None = None, *, shown: bool = True) -> Iterator[_Bar]:
         """A progress bar with time left."""
         columns = (
             TextColumn("{task.description:<34}"),
@@ -79,12 +79,28 @@ class Work:
             TimeRemainingColumn(),
             TextColumn("[dim]{task.fields[note]}[/dim]"),
         )
-        with Progress(*columns, console=self.console) as progress:
+        with Progress(*columns, console=self.console, disable=not shown) as progress:
             yield _Bar(progress, progress.add_task(escape(what), total=total, note=""))
 
     def done(self, what: str) -> None:
         """Say that a stage is there already."""
         self.console.print(f"{what:<34} done before", style="dim", markup=False, highlight=False)
+
+
+@contextmanager
+def _journal(path: Path) -> Iterator[Journal]:
+    """The journal. One that is empty at the end is removed: in a folder where nothing was made, none is left."""
+    empty = False
+    try:
+        with Journal.open(path) as journal:
+            try:
+                yield journal
+            finally:
+                empty = not len(journal)
+    finally:
+        if empty:
+            with storage_errors(path):
+                path.unlink(missing_ok=True)
 
 
 def _settled(recipe: Recipe, out: Path) -> str:

@@ -58,11 +58,7 @@ function acceptedLabel(first, end, pixels) {
 
 function drawGrowth(one) {
   const figure = document.getElementById(`growth-${one.kind}`);
-  if (one.growth.length < 2) {
-    figure.replaceChildren(element("p", { className: "note", textContent: "No candidate was asked for, so nothing grew." }));
-    figure.classList.remove("figure", "growth");
-    return;
-  }
+  if (!figure) return;
   const [[, first], [asked, size]] = [one.growth[0], one.growth.at(-1)];
   const top = 1.12 * size;
   const end = Math.min(asked, top - first);

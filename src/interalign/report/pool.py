@@ -7,21 +7,23 @@ drawn evenly, and the page says how much of it is shown.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict, TypeVar
 
 from interalign.evaluation.summary import UNDEFINED, number
 from interalign.messages import Value
-from interalign.personas.coverage import shown
+from interalign.personas.coverage import dimensions, shown
 from interalign.personas.description import PLURALS, Description, Kind
 from interalign.personas.grow import CandidateRow
-from interalign.personas.pool import KindSummary, PoolSummary
+from interalign.personas.pool import KindSummary, PoolMaps, PoolSummary
 from interalign.personas.projection import PoolMap
+from interalign.report.growth import counted, judged, no_room, rejections, span, story
 from interalign.report.island import Json
 from interalign.report.shell import fill
 from interalign.run import write_text
 
-__all__ = ["MOST_PLACES", "MOST_REJECTED", "PoolIsland", "pool_island", "render", "write"]
+__all__ = ["MOST_PLACES", "MOST_REJECTED", "PoolIsland", "PoolPage", "pool_island", "render", "write"]
 
 V = TypeVar("V", bound=Value)
 
@@ -32,82 +34,61 @@ MOST_REJECTED = 2_000
 
 _LONGEST_TEXT = 1_500
 _MOST_PAIRS = 20
-_ORDERED = (
-    "age",
-    "education",
-    "openness",
-    "conscientiousness",
-    "extraversion",
-    "agreeableness",
-    "neuroticism",
-    "difficulty",
-)
 _METHODS = {
     "pca": "Laid out by principal components (PCA): what differs most lies furthest apart.",
     "umap": "Laid out by UMAP: neighbours stay together, but distances between groups and their sizes mean little.",
 }
 
 
-def write(
-    path: Path,
-    summary: PoolSummary,
-    pools: Sequence[Description],
-    candidates: Sequence[CandidateRow],
-    where: Mapping[Kind, PoolMap],
-    sides: Mapping[str, str],
-    *,
-    title: str,
-    facts: Mapping[str, str],
-) -> None:
-    """Render the page and put it at `path`, whole or not at all; the arguments are those of `render`.
+@dataclass(frozen=True)
+class PoolPage:
+    """What the page of a pool is made from."""
+
+    summary: PoolSummary
+    """All numbers of the page."""
+    pools: Sequence[Description]
+    """The descriptions of both kinds."""
+    candidates: Sequence[CandidateRow]
+    """What became of each candidate, seeds among them."""
+    maps: PoolMaps
+    """A description without a place is not drawn."""
+    title: str
+    facts: Mapping[str, str]
+    """How the pool came about (recipe, seed, versions), in the order in which it is shown."""
+
+
+def write(path: Path, page: PoolPage) -> None:
+    """Render the page and put it at `path`, whole or not at all.
 
     Raises:
         StorageError: the page cannot be written.
     """
-    write_text(path, render(summary, pools, candidates, where, sides, title=title, facts=facts))
+    write_text(path, render(page))
 
 
-def render(
-    summary: PoolSummary,
-    pools: Sequence[Description],
-    candidates: Sequence[CandidateRow],
-    where: Mapping[Kind, PoolMap],
-    sides: Mapping[str, str],
-    *,
-    title: str,
-    facts: Mapping[str, str],
-) -> str:
-    """The page as one string.
-
-    Args:
-        summary: All numbers of the page.
-        pools: The descriptions of both kinds.
-        candidates: What became of each candidate, seeds among them.
-        where: The map of each kind; a description without a place is not drawn.
-        sides: By a description's id: "train", "heldout" or "refused".
-        title: Of the page.
-        facts: How the pool came about (recipe, seed, versions), in the order in which it is shown.
-    """
-    data = pool_island(summary, pools, candidates, where, sides)
+def render(page: PoolPage) -> str:
+    """The page as one string."""
+    summary, data = page.summary, pool_island(page)
     return fill(
         "pool.html.jinja",
         styles=["page.css", "pool.css"],
         script="pool.js",
         data=data,
-        title=title,
-        facts=facts,
+        title=page.title,
+        facts=page.facts,
         summary=summary,
         headline=_headline(summary),
         kinds=[
-            _view(one, figures, where.get(one.kind)) for one, figures in zip(summary.kinds, data["kinds"], strict=True)
+            _view(one, figures, page.maps.maps.get(one.kind))
+            for one, figures in zip(summary.kinds, data["kinds"], strict=True)
         ],
         shown_rejected=sum(len(one["rejected"]) for one in data["kinds"]),
         all_rejected=sum(one["allRejected"] for one in data["kinds"]),
         most_pairs=_MOST_PAIRS,
         percent=_percent,
-        counted=_counted,
+        counted=counted,
         cosine="{:g}".format,
-        span=_span,
+        span=span,
     )
 
 
@@ -140,26 +121,25 @@ class PoolIsland(TypedDict):
     texts: list[str]
 
 
-def pool_island(
-    summary: PoolSummary,
-    pools: Sequence[Description],
-    candidates: Sequence[CandidateRow],
-    where: Mapping[Kind, PoolMap],
-    sides: Mapping[str, str],
-) -> PoolIsland:
+def pool_island(page: PoolPage) -> PoolIsland:
     """Curves, points and rejected candidates of every kind, bounded.
 
     What is too much is drawn evenly in the order of entry. The room is parted equally between the kinds, and on each
     map between training descriptions and the few others; what one part does not need goes to the other.
     """
     texts: dict[str, int] = {}
-    members = [_with_a_place(pools, where.get(one.kind), one.kind) for one in summary.kinds]
+    kinds, where, sides = page.summary.kinds, page.maps.maps, page.maps.sides
+    members = [_with_a_place(page.pools, where.get(one.kind), one.kind) for one in kinds]
     rejected = [
-        [row for row in candidates if row.kind == one.kind and row.call is not None and row.verdict == "rejected"]
-        for one in summary.kinds
+        [
+            row
+            for row in page.candidates
+            if row.kind == one.kind and row.call is not None and row.reason in rejections(one)
+        ]
+        for one in kinds
     ]
-    entered = {row.id: row for row in candidates if row.verdict != "rejected"}
-    by_id = {one.id: one.text for one in pools}
+    entered = {row.id: row for row in page.candidates if row.verdict != "rejected"}
+    by_id = {one.id: one.text for one in page.pools}
     places = _allotted(map(len, members), MOST_PLACES)
     listed = _allotted(map(len, rejected), MOST_REJECTED)
     return {
@@ -174,7 +154,7 @@ def pool_island(
                 "rejected": [_rejected(row, by_id, texts) for row in _evenly(rejected[index], listed[index])],
                 "allRejected": len(rejected[index]),
             }
-            for index, one in enumerate(summary.kinds)
+            for index, one in enumerate(kinds)
         ],
         # Filled above, so it must come last.
         "texts": list(texts),
@@ -182,13 +162,14 @@ def pool_island(
 
 
 def _figures(one: KindSummary) -> KindFigures:
+    ordered = {dimension.name for dimension in dimensions(one.kind) if dimension.ordered}
     return {
         "kind": one.kind,
         "plural": PLURALS[one.kind],
         "threshold": one.threshold,
         "growth": [list(step) for step in one.growth],
         "dimensions": [
-            {"name": name, "ordered": name in _ORDERED, "levels": list(levels)}
+            {"name": name, "ordered": name in ordered, "levels": list(levels)}
             for name, levels in one.coverage.counts.items()
         ],
     }
@@ -296,6 +277,8 @@ class KindView(Value):
     story: str
     dimensions: tuple[DimensionView, ...]
     fates: tuple[Bar, ...]
+    judged: int
+    no_room: int
     map_note: str | None
 
 
@@ -304,14 +287,16 @@ def _view(one: KindSummary, data: KindIsland, where: PoolMap | None) -> KindView
     return KindView(
         plural=PLURALS[one.kind],
         summary=one,
-        story=_story(one),
+        story=story(one),
         dimensions=tuple(
             _dimension(
                 name, levels, coverage.unstated.get(name, 0), coverage.evenness.get(name), one.followed.get(name)
             )
             for name, levels in coverage.counts.items()
         ),
-        fates=_bars({"accepted": one.accepted, **one.rejections}, of=one.candidates),
+        fates=_bars({"accepted": one.accepted, **rejections(one)}, of=judged(one)),
+        judged=judged(one),
+        no_room=no_room(one),
         map_note=None if where is None or not data["points"] else _map_note(data, where),
     )
 
@@ -340,33 +325,8 @@ def _bars(counts: Mapping[str, int], of: int) -> tuple[Bar, ...]:
 
 def _headline(summary: PoolSummary) -> tuple[str, str]:
     """In two halves, between which a narrow page breaks the line."""
-    pools = " and ".join(_counted(one.size, one.kind, PLURALS[one.kind]) for one in summary.kinds)
-    return f"{pools};", f"{_counted(summary.train, 'persona')} to train on, {summary.heldout:,} held out"
-
-
-def _story(one: KindSummary) -> str:
-    """How one pool grew and why it stopped, or that it did not need to, in a sentence."""
-    plural = PLURALS[one.kind]
-    if not one.calls:
-        return f"The pool of {plural} was complete from the start, with {_counted(one.size, 'description')}."
-    return (
-        f"The {plural} grew from {_counted(one.seeds, 'seed')} to {one.size:,} with "
-        f"{_counted(one.candidates, 'candidate')}, and stopped because {_stop(one)}."
-    )
-
-
-def _stop(one: KindSummary) -> str:
-    match one.stop:
-        case "target":
-            return f"their target of {one.size:,} was reached"
-        case "saturated":
-            least = f"{100 * one.min_acceptance:g}\N{NO-BREAK SPACE}%"
-            return f"fewer than {least} of the last {one.last_candidates:,} candidates were new"
-        case "budget":
-            tokens = one.prompt_tokens + one.completion_tokens
-            return f"the budget was spent, with {_counted(one.calls, 'call')} and {_counted(tokens, 'token')}"
-        case "unreadable":
-            return "nothing in the last answers could be read"
+    pools = " and ".join(counted(one.size, one.kind, PLURALS[one.kind]) for one in summary.kinds)
+    return f"{pools};", f"{counted(summary.train, 'persona')} to train on, {summary.heldout:,} held out"
 
 
 def _map_note(data: KindIsland, where: PoolMap) -> str:
@@ -376,15 +336,6 @@ def _map_note(data: KindIsland, where: PoolMap) -> str:
     if drawn < whole:
         part = f" {drawn:,} of {whole:,} are drawn, evenly; half of the room is kept for those not trained on."
     return f"{_METHODS[where.method]}{kept}{part}"
-
-
-def _counted(count: int, noun: str, plural: str | None = None) -> str:
-    return f"{count:,} {noun if count == 1 else plural or noun + 's'}"
-
-
-def _span(bounds: tuple[int, int]) -> str:
-    least, most = bounds
-    return f"{least:,}" if least == most else f"{least:,} to {most:,}"
 
 
 def _percent(share: float | None) -> str:

@@ -88,6 +88,8 @@ class CoverageDimension(Value):
 
     name: str
     levels: tuple[Level, ...]
+    ordered: bool = False
+    """Whether the levels go from less to more, so that a picture may shade them."""
     others: tuple[str, ...] = ()
     others_after: tuple[str, ...] = ()
     past: tuple[str, ...] = ()
@@ -290,14 +292,18 @@ def _readers(kind: Kind) -> tuple[_Reader, ...]:
 def _plan(kind: Kind) -> tuple[tuple[CoverageDimension, ...], frozenset[frozenset[tuple[str, str]]]]:
     """The dimensions, and the pairs of (dimension, level) that no outline asks for together."""
     plan: dict[str, Any] = tomllib.loads((files(__package__) / f"{kind}.toml").read_text(encoding="utf-8"))
-    found = tuple(
-        CoverageDimension.model_validate({"levels": entry.pop("level"), **entry}) for entry in plan["dimension"]
-    )
+    found = tuple(CoverageDimension.model_validate(_with_shared(plan, entry)) for entry in plan["dimension"])
     clashes = []
     for clash in plan["clash"]:
         first, second = (tuple(place.split(".", 1)) for place in clash["levels"])
         clashes.append(frozenset({(first[0], first[1]), (second[0], second[1])}))
     return found, frozenset(clashes)
+
+
+def _with_shared(plan: Mapping[str, Any], entry: dict[str, Any]) -> dict[str, Any]:
+    """The dimension of a file, with the lists that stand there for all of them."""
+    shared = {name: [*plan.get(name, ()), *entry.pop(name, ())] for name in ("others", "others_after")}
+    return {"levels": entry.pop("level"), **entry, **shared}
 
 
 def measure_coverage(kind: Kind, texts: Iterable[str]) -> Coverage:
