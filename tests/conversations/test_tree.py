@@ -108,7 +108,6 @@ def reply(parent: int | None, *, continued: bool = False) -> dict[str, Any]:
         ([user(None), user(0)], "both user turns"),
         ([user(None), reply(0, continued=True), reply(1)], "both assistant turns"),
         ([user(None), reply(0), user(1)], "was not continued"),
-        ([user(None), reply(0, continued=True), reply(0, continued=True)], "more than one reply to node 0"),
         ([{**user(None), "role": "system"}], "role"),
         ([{**user(None), "mood": "good"}], "mood"),
     ],

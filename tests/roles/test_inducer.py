@@ -105,8 +105,8 @@ def test_reactions_of_users_are_true() -> None:
 def test_the_role_reads_the_ledger_only() -> None:
     last = talks(PERSONAS[0], 4, 1)[-1]
     expected = impression_from(last.ledger)
-    assert asyncio.run(RuleInducer().induce(last.chat, last.ledger, 0)) == expected
-    assert asyncio.run(RuleInducer().induce((), last.ledger, 9)) == expected
+    assert asyncio.run(RuleInducer().induce(PERSONAS[0], last.chat, last.ledger, 0)) == expected
+    assert asyncio.run(RuleInducer().induce(PERSONAS[0], (), last.ledger, 9)) == expected
     assert expected.facts == disclosed_facts(last.ledger)
 
 

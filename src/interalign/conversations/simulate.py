@@ -140,7 +140,7 @@ async def _replies(
     chat, ledger = tree.chat(at), tree.ledger(at)
     topic = ledger[-1].topic
     known = views(persona, ledger, _seed(tree, at, "view"))
-    known["tailored"] = await cast.inducer.induce(chat, ledger, _seed(tree, at, "inducer"))
+    known["tailored"] = await cast.inducer.induce(persona, chat, ledger, _seed(tree, at, "inducer"))
     sampled = await _policy_replies(tree, at, known["tailored"], config, cast)
     replies: list[tuple[Source, str]] = []
     for sibling, source in enumerate(config.siblings):

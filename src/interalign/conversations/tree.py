@@ -4,8 +4,8 @@ Paths, siblings and leaves are derived, never stored. Invariants, checked when a
 
 * a parent stands before its children, so every prefix of the node list is a tree too;
 * the roots are user turns, speakers alternate along every path;
-* sibling replies answer the same user turn; at most one of them is `continued`, and only a continued reply has
-  children.
+* sibling replies answer the same user turn, and only a `continued` one has children; policies that continue one
+  reply of each turn make a path with branches, others a tree that branches on.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import Literal
 from pydantic import model_validator
 
 from interalign.messages import Chat, Message, Value
-from interalign.roles.judge import Verdict
+from interalign.roles.judge import Comparison, Verdict
 from interalign.roles.ledger import Disclosure
 
-__all__ = ["Node", "Tree"]
+__all__ = ["Fault", "Node", "Tree"]
 
 
 class Node(Value):
@@ -37,6 +37,19 @@ class Node(Value):
     disclosure: Disclosure | None = None
     verdict: Verdict | None = None
     continued: bool = False
+    model: str | None = None
+    """Which language model wrote it, if one did."""
+
+
+class Fault(Value):
+    """A user turn that a check of the simulator refused. It is no node: the turn was asked for again."""
+
+    turn: int
+    check: str
+    """What is wrong with it, by the name of the check."""
+    attempt: int
+    """The first try is 0."""
+    text: str
 
 
 class Tree(Value):
@@ -46,6 +59,9 @@ class Tree(Value):
     seed: int
     nodes: tuple[Node, ...]
     failure: str | None = None
+    comparisons: tuple[Comparison, ...] = ()
+    """What a judge that compares said of siblings, by node index."""
+    faults: tuple[Fault, ...] = ()
     version: Literal[1] = 1
 
     @model_validator(mode="after")
@@ -62,10 +78,19 @@ class Tree(Value):
                 raise ValueError(f"nodes {node.parent} and {index} are both {node.role} turns")
             if parent.role == "assistant" and not parent.continued:
                 raise ValueError(f"node {index} follows reply {node.parent}, which was not continued")
-        for index in range(len(self.nodes)):
-            if sum(self.nodes[child].continued for child in self._children[index]) > 1:
-                raise ValueError(f"more than one reply to node {index} is marked as continued")
+        for comparison in self.comparisons:
+            self._check_siblings(comparison)
         return self
+
+    def _check_siblings(self, comparison: Comparison) -> None:
+        pair = (comparison.first, comparison.second)
+        if pair[0] == pair[1] or not all(0 <= index < len(self.nodes) for index in pair):
+            raise ValueError(f"a comparison of nodes {pair[0]} and {pair[1]}, which are no two nodes")
+        if (
+            any(self.nodes[index].role != "assistant" for index in pair)
+            or len({self.nodes[i].parent for i in pair}) > 1
+        ):
+            raise ValueError(f"a comparison of nodes {pair[0]} and {pair[1]}, which are no siblings")
 
     @cached_property
     def _children(self) -> tuple[tuple[int, ...], ...]:

@@ -13,9 +13,9 @@ from typing import Protocol
 from pydantic import Field
 
 from interalign.messages import Chat, Value
-from interalign.personas.persona import Fact
+from interalign.personas.persona import Fact, Persona
 from interalign.personas.style import DIMENSIONS, Dimension, StyleValue
-from interalign.roles.ledger import Ledger, Reaction, disclosed_facts
+from interalign.roles.ledger import Ledger, Reaction, Stated, disclosed_facts
 
 __all__ = [
     "DEFAULT_STYLE",
@@ -66,6 +66,8 @@ class Impression(Value):
     facts: tuple[Fact, ...] = ()
     style: dict[Dimension, StyleValue] = Field(default_factory=dict)
     heard: tuple[Dimension, ...] = ()
+    stated: tuple[Stated, ...] = ()
+    """What an inducer that is a language model read in the chat so far; empty with rule-based users."""
 
     def style_or_default(self) -> dict[Dimension, StyleValue]:
         """A value for every dimension: what was concluded, or else the default."""
@@ -75,16 +77,20 @@ class Impression(Value):
 class Inducer(Protocol):
     """Anything that can write down what a chat has disclosed."""
 
-    async def induce(self, chat: Chat, ledger: Ledger, seed: int) -> Impression:
-        """Return the impression after the last message of the chat, a user turn."""
+    async def induce(self, persona: Persona, chat: Chat, ledger: Ledger, seed: int) -> Impression:
+        """Return the impression after the last message of the chat, a user turn.
+
+        An inducer may look up in the persona how to word what the chat has disclosed, and must add nothing else. What
+        it states beyond the ledger becomes the ledger's entry for the last message.
+        """
         ...
 
 
 class RuleInducer:
     """Reads the ledger. Exact and free; the chat's words are not looked at."""
 
-    async def induce(self, chat: Chat, ledger: Ledger, seed: int) -> Impression:
-        """Return what the ledger allows to conclude; `chat` and `seed` change nothing."""
+    async def induce(self, persona: Persona, chat: Chat, ledger: Ledger, seed: int) -> Impression:
+        """Return what the ledger allows to conclude; nothing else is looked at."""
         return impression_from(ledger)
 
 

@@ -8,7 +8,7 @@ told, emoji by the dozen, the user's own words) costs points.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Protocol
+from typing import Annotated, Literal, Protocol, TypeAlias
 
 from pydantic import Field
 
@@ -30,7 +30,17 @@ from interalign.roles.measure import (
     words,
 )
 
-__all__ = ["Judge", "RuleJudge", "Verdict", "judge_reply", "style_fit"]
+__all__ = [
+    "Comparison",
+    "Judge",
+    "Judgement",
+    "RuleJudge",
+    "SiblingJudge",
+    "Verdict",
+    "Vote",
+    "judge_reply",
+    "style_fit",
+]
 
 
 class Verdict(Value):
@@ -43,6 +53,55 @@ class Verdict(Value):
     score: Annotated[float, Field(ge=1, le=5)]
     parts: dict[str, float] = Field(default_factory=dict)
     penalties: dict[str, float] = Field(default_factory=dict)
+
+
+Vote: TypeAlias = Literal["first", "second", "tie"]
+
+
+class Comparison(Value):
+    """What a judge said of two sibling replies, asked twice: with `first` shown first, then with `second` shown first.
+
+    `first` and `second` are places among the siblings (in a tree: node indices). Votes name the reply, wherever it
+    stood; a vote that could not be read is None.
+    """
+
+    first: int
+    second: int
+    votes: tuple[Vote | None, Vote | None]
+    model: str | None = None
+
+    @property
+    def readable(self) -> bool:
+        """Whether both votes could be read."""
+        return None not in self.votes
+
+    @property
+    def consistent(self) -> bool | None:
+        """Whether both orders gave the same vote; None where one could not be read."""
+        return self.votes[0] == self.votes[1] if self.readable else None
+
+    @property
+    def winner(self) -> int | None:
+        """The reply that both orders prefer; None for a tie, a disagreement or a vote that could not be read."""
+        if not self.consistent or self.votes[0] == "tie":
+            return None
+        return self.first if self.votes[0] == "first" else self.second
+
+
+class Judgement(Value):
+    """What a judge said of all replies to one user turn."""
+
+    verdicts: tuple[Verdict | None, ...]
+    """One for each reply, in order."""
+    comparisons: tuple[Comparison, ...] = ()
+
+
+class SiblingJudge(Protocol):
+    """Anything that can judge the replies to one user turn side by side."""
+
+    async def judge(self, persona: Persona, chat: Chat, replies: Sequence[str], ledger: Ledger, seed: int) -> Judgement:
+        """Judge `replies`, which all answer the last message of `chat`."""
+        ...
 
 
 class Judge(Protocol):
@@ -59,6 +118,10 @@ class RuleJudge:
     async def score(self, persona: Persona, chat: Chat, reply: str, ledger: Ledger, seed: int) -> Verdict | None:
         """Return `judge_reply`'s verdict; `seed` changes nothing."""
         return judge_reply(persona, chat, reply, ledger)
+
+    async def judge(self, persona: Persona, chat: Chat, replies: Sequence[str], ledger: Ledger, seed: int) -> Judgement:
+        """Score each reply by itself; an exact score needs no comparison."""
+        return Judgement(verdicts=tuple(judge_reply(persona, chat, reply, ledger) for reply in replies))
 
 
 _STYLE_SHARE, _CONTENT_SHARE = 0.7, 0.3

@@ -12,10 +12,11 @@ from typing import TypeAlias
 from pydantic import Field
 
 from interalign.messages import Value
+from interalign.personas.description import Kind
 from interalign.personas.persona import Fact
 from interalign.personas.style import Dimension, StyleValue
 
-__all__ = ["Disclosure", "Ledger", "Reaction", "disclosed_facts"]
+__all__ = ["Disclosure", "Ledger", "Reaction", "Stated", "disclosed_facts", "stated_so_far"]
 
 
 class Reaction(Value):
@@ -31,6 +32,17 @@ class Reaction(Value):
     met: bool = False
 
 
+class Stated(Value):
+    """Something of a persona that a message gives away, as a language model read it there."""
+
+    kind: Kind
+    """Whether it belongs to the profile (a fact) or to the personality (a trait)."""
+    text: str
+    """What is disclosed, in the persona's own words."""
+    words: str
+    """The words of the message that it rests on."""
+
+
 class Disclosure(Value):
     """One ledger entry: what one user message shows."""
 
@@ -38,6 +50,8 @@ class Disclosure(Value):
     facts: tuple[Fact, ...] = ()
     manner: dict[Dimension, StyleValue] = Field(default_factory=dict)
     reactions: tuple[Reaction, ...] = ()
+    stated: tuple[Stated, ...] = ()
+    """What an inducer that is a language model found in the message; empty with rule-based users."""
     topic: str = ""
     """The slot that the message asks about; a good reply names the disclosed fact of this slot."""
 
@@ -53,3 +67,8 @@ Ledger: TypeAlias = Sequence[Disclosure]
 def disclosed_facts(ledger: Ledger) -> tuple[Fact, ...]:
     """All facts shown so far, in the order in which they came out, each once."""
     return tuple(dict.fromkeys(fact for entry in ledger for fact in entry.facts))
+
+
+def stated_so_far(ledger: Ledger) -> tuple[Stated, ...]:
+    """All that a language model found disclosed, in the order in which it came out, each once."""
+    return tuple(dict.fromkeys(one for entry in ledger for one in entry.stated))

@@ -13,7 +13,7 @@ from random import Random
 from typing import Literal, Protocol, TypeAlias
 
 from interalign.llm.model import ChatModel, Request, Sampling
-from interalign.messages import Chat, Message
+from interalign.messages import Chat, Message, Value
 from interalign.personas.persona import Fact, Persona
 from interalign.personas.style import DIMENSIONS, Dimension, Style, StyleValue
 from interalign.personas.vocabulary import Slot, slot
@@ -26,6 +26,7 @@ from interalign.roles.rendering import article_free, capitalised, lowered, punct
 __all__ = [
     "GENERIC_STYLE",
     "ModelResponder",
+    "Reply",
     "Responder",
     "RuleResponder",
     "Source",
@@ -48,6 +49,13 @@ GENERIC_STYLE: dict[Dimension, StyleValue] = {
 """How a chat assistant that knows nobody answers everybody: long, warm, hedged, with a question at the end."""
 
 _TRIES = 24
+
+
+class Reply(Value):
+    """A reply, and which language model wrote it, if one did."""
+
+    content: str
+    model: str | None = None
 
 
 class Responder(Protocol):

@@ -34,6 +34,8 @@ class UserTurn(Value):
 
     content: str
     disclosure: Disclosure
+    model: str | None = None
+    """Which language model spoke, if one did."""
 
 
 class UserSimulator(Protocol):
