@@ -359,3 +359,18 @@ def test_a_path_or_a_recipe_that_cannot_be_used_is_an_input_error(tmp_path: Path
         pass
     with pytest.raises(StorageError), RunFolder.open(file / "run", RECIPE, versions={}):
         pass
+
+
+def test_a_table_may_change_until_a_stage_that_it_decides_has_begun(tmp_path: Path) -> None:
+    first = "seed = 1\n[simulate]\nturns = 5\n[train]\nbase = 'a'\n"
+    with RunFolder.open(tmp_path, first, versions={}) as run:
+        run.personas.write_text("{}\n")
+        run.begin("simulate")
+    with RunFolder.open(tmp_path, first.replace("'a'", "'b'"), versions={}):
+        assert "'b'" in (tmp_path / "recipe.toml").read_text()
+    for changed in (first.replace("turns = 5", "turns = 6"), first.replace("seed = 1", "seed = 2")):
+        with pytest.raises(RunMismatch), RunFolder.open(tmp_path, changed, versions={}):
+            pass
+    (tmp_path / "models").mkdir()
+    with pytest.raises(RunMismatch, match=r"train\.base"), RunFolder.open(tmp_path, first, versions={}):
+        pass

@@ -12,18 +12,24 @@ with the class's code. Anything else that escapes is a bug in interalign.
     +-- StorageError (7)      the disk is full or cannot be written
     +-- ModelError (8)        a model or its server gave no usable answer
     +-- TrainingError (9)     training cannot go on (NaN loss, a template without a stable prefix, ...)
+    +-- StopWork (10)         no further call is to be made; what was paid for is kept
+        +-- BudgetSpent (10)  the money or the tokens that a run may use are used up
+        +-- Interrupted (130) the user asked to stop
 """
 
 from __future__ import annotations
 
 __all__ = [
+    "BudgetSpent",
     "InputError",
     "InteralignError",
+    "Interrupted",
     "LeakError",
     "MissingExtra",
     "ModelError",
     "RunBusy",
     "RunMismatch",
+    "StopWork",
     "StorageError",
     "TrainingError",
 ]
@@ -38,6 +44,22 @@ class InteralignError(Exception):
         self.what = what
         self.mend = mend
         super().__init__(what if mend is None else f"{what} To mend it: {mend}")
+
+
+class StopWork(InteralignError):
+    """No further call is to be made, though nothing is wrong with the work. What was paid for is kept."""
+
+    exit_code = 10
+
+
+class BudgetSpent(StopWork):
+    """The money or the tokens that a run may use are used up."""
+
+
+class Interrupted(StopWork):
+    """The user asked to stop."""
+
+    exit_code = 130
 
 
 class InputError(InteralignError):

@@ -62,8 +62,8 @@ def demo_recipe() -> Recipe:
     return Recipe(name="demo", world=WorldConfig(train=36), train=TrainConfig(sft=sft, dpo=dpo))
 
 
-def load_recipe(path: Path | str) -> Recipe:
-    """The recipe in a TOML file; keys that are left out keep their defaults.
+def load_recipe(path: Path | str, over: Recipe | None = None) -> Recipe:
+    """The recipe in a TOML file; keys that are left out keep their defaults, or what they are in `over`.
 
     Raises:
         InputError: the file is missing or not TOML, a key is unknown, or a value is out of range.
@@ -80,7 +80,7 @@ def load_recipe(path: Path | str) -> Recipe:
     except (ValueError, RecursionError) as error:
         # Not only TOMLDecodeError: endless digits and endless brackets raise these.
         raise InputError(f"The recipe {path} is not TOML: {error}.", mend="correct that line.") from error
-    return _checked(table, str(path))
+    return _checked(table if over is None else _merged(over.model_dump(mode="json"), table), str(path))
 
 
 def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
@@ -124,13 +124,11 @@ def recipe_toml(recipe: Recipe) -> str:
     return tomli_w.dumps(_without_none(recipe.model_dump(mode="json")))
 
 
-def _without_none(table: dict[str, Any]) -> dict[str, Any]:
+def _without_none(value: Any) -> Any:
     # TOML has no null; a key that is left out means the same.
-    return {
-        key: _without_none(value) if isinstance(value, dict) else value
-        for key, value in table.items()
-        if value is not None
-    }
+    if isinstance(value, dict):
+        return {key: _without_none(one) for key, one in value.items() if one is not None}
+    return [_without_none(one) for one in value] if isinstance(value, list) else value
 
 
 def _in_words(where: str, error: ValidationError) -> InputError:

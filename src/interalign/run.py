@@ -47,6 +47,15 @@ _IN_THE_WAY = frozenset({errno.EEXIST, errno.ENOTDIR, errno.EISDIR})
 _UNFINISHED = re.compile(r"\.interalign-[0-9a-f]{16}-.+")
 _BEGUN = frozenset({"recipe.toml", "versions.json", "import_problems.jsonl"})
 """What stands in a run folder before anything is made: what was asked for, with what, and faults of files read."""
+_TABLES = {
+    "world": "personas.jsonl",
+    "pool": "pool",
+    "simulate": "trees.jsonl",
+    "preferences": "preferences",
+    "train": "models",
+    "benchmark": "eval",
+}
+"""What the stages leave, by the tables of the recipe that decide it."""
 _ABSENT = "(absent)"
 _KEYS_SHOWN = 8
 
@@ -222,8 +231,8 @@ class RunFolder:
 
         Args:
             path: The folder.
-            recipe: The resolved recipe as TOML. It is written on first use and compared, value by value, later; as long
-                as nothing is made, another one takes its place.
+            recipe: The resolved recipe as TOML. It is written on first use and compared, value by value, later. A table
+                may change until a stage that it decides has begun (`begin`), and all of it until anything is made.
             versions: Package to version, written to `versions.json`; it describes the last use of the folder.
 
         Raises:
@@ -240,6 +249,11 @@ class RunFolder:
             _remove_unfinished(folder.root)
             write_json(folder.root / "versions.json", dict(versions))
             yield folder
+
+    def begin(self, *tables: str) -> None:
+        """Say that a stage begins which these tables of the recipe decide: from now on they must not change."""
+        for table in tables:
+            write_text(_marker(self.root, table), "")
 
     @property
     def pool(self) -> Path:
@@ -345,15 +359,30 @@ def _settle_recipe(root: Path, recipe: str) -> None:
             f"{path} cannot be read: {error}.", mend="restore the file, or choose another folder with --out."
         ) from error
     differences = _differences(before, now)
-    if differences and _nothing_made(root):
+    settled = [] if _nothing_made(root) else [one for one in differences if _is_settled(root, one)]
+    if differences and not settled:
         write_text(path, recipe)
     elif differences:
+        differences = settled
         more = len(differences) - _KEYS_SHOWN
         shown = "; ".join(differences[:_KEYS_SHOWN]) + (f"; and {more} more" if more > 0 else "")
         raise RunMismatch(
             f"{root} was made by a recipe with other values: {shown}.",
             mend="put the old values back, or choose another folder with --out.",
         )
+
+
+def _is_settled(root: Path, difference: str) -> bool:
+    """Whether a stage that the changed key decides has begun."""
+    table = difference.partition(":")[0].partition(".")[0]
+    if table == "name":
+        # It is shown, and decides nothing.
+        return False
+    return table not in _TABLES or (root / _TABLES[table]).exists() or _marker(root, table).exists()
+
+
+def _marker(root: Path, table: str) -> Path:
+    return root / f".begun-{table}"
 
 
 def _nothing_made(root: Path) -> bool:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import asyncio
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,36 +8,20 @@ from hypothesis import strategies as st
 
 from interalign.conversations.preferences import (
     PreferenceConfig,
+    preference_between,
     preferences,
     preferred,
-    write_preference_tables,
 )
-from interalign.conversations.simulate import Cast, SimulateConfig, grow_tree
-from interalign.conversations.tree import Node, Tree
-from interalign.errors import InputError
-from interalign.roles.judge import Verdict
+from interalign.conversations.simulate import SimulateConfig, grow
+from interalign.conversations.tree import Tree
+from interalign.roles.judge import Vote
+from tests.conversations.hand_made import asked, compared, one_turn, replied
 from tests.roles.talks import PERSONAS
 
 CONFIG = PreferenceConfig()
-TREES = [asyncio.run(grow_tree(persona, SimulateConfig(turns=3), 1, Cast())) for persona in PERSONAS[:4]]
-SYSTEM = "You are a helpful assistant."
+TREES = grow(PERSONAS[:4], SimulateConfig(turns=3), 1)
 
 scores = st.lists(st.none() | st.floats(1, 5).map(lambda score: round(score, 4)), max_size=6)
-
-
-def one_turn(verdicts: list[float | None]) -> Tree:
-    asked = Node(parent=None, role="user", content="u", source="user")
-    replies = [
-        Node(
-            parent=0,
-            role="assistant",
-            content=f"reply {index}",
-            source="generic",
-            verdict=None if score is None else Verdict(score=score),
-        )
-        for index, score in enumerate(verdicts)
-    ]
-    return Tree(persona_id="p", seed=1, nodes=(asked, *replies))
 
 
 @given(scores, st.floats(0.1, 2))
@@ -86,64 +68,98 @@ def test_pairs_of_grown_trees_are_siblings() -> None:
         assert better.score - worse.score >= CONFIG.min_margin
 
 
-@pytest.mark.parametrize("verdicts", [[], [None, None], [3.0], [3.0, None], [3.0, 3.1]])
-def test_nothing_to_prefer(tmp_path: Path, verdicts: list[float | None]) -> None:
-    with pytest.raises(InputError, match=r"preferences\.min_margin"):
-        write_preference_tables(tmp_path, [one_turn(verdicts)], CONFIG, SYSTEM)
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("verdicts", [[], [None, None], [3.0], [3.0, None], [3.0, 3.0]])
+def test_any_margin_is_still_a_margin(verdicts: list[float | None]) -> None:
+    config = PreferenceConfig(min_margin=0)
+    tree = one_turn(verdicts)
+    assert preferences([tree], config) == ()
+    assert preferred(tree, 0, config) == tuple(index for index, score in enumerate(verdicts, 1) if score is not None)
+    assert len(preferences([one_turn([*verdicts, 3.01])], config)) == verdicts.count(3.0)
 
 
-def test_a_margin_of_nothing_is_refused() -> None:
-    with pytest.raises(ValueError, match="min_margin"):
-        PreferenceConfig(min_margin=0)
+@pytest.mark.parametrize("wrong", [{"min_margin": -0.1}, {"length_match": -0.1}])
+def test_impossible_settings_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        PreferenceConfig.model_validate(wrong)
 
 
-def loaded(folder: Path, name: str) -> Any:
-    datasets = pytest.importorskip("datasets")
-    datasets.disable_progress_bars()
-    files = str(folder / f"{name}.parquet")
-    return datasets.load_dataset("parquet", data_files=files, split="train", cache_dir=str(folder / "cache"))
+def found(tree: Tree, **settings: Any) -> list[tuple[int, int, float]]:
+    config = PreferenceConfig.model_validate(settings)
+    return [(pair.chosen, pair.rejected, pair.margin) for pair in preferences([tree], config)]
 
 
-def is_conversation(messages: list[dict[str, str]]) -> bool:
-    return bool(messages) and all(set(message) == {"role", "content"} for message in messages)
+@pytest.mark.parametrize(
+    ("scores", "votes", "pairs", "without_agreement", "best"),
+    [
+        # Both orders agree, and the scores with them.
+        ((4.0, 2.0), ("first", "first"), [(1, 2, 2.0)], [(1, 2, 2.0)], (1,)),
+        ((2.0, 4.0), ("second", "second"), [(2, 1, 2.0)], [(2, 1, 2.0)], (2,)),
+        # The scores contradict the winner.
+        ((4.0, 2.0), ("second", "second"), [], [], ()),
+        # Without scores there is a winner by no margin.
+        ((None, None), ("first", "first"), [(1, 2, 0.0)], [(1, 2, 0.0)], (1,)),
+        ((4.0, None), ("second", "second"), [(2, 1, 0.0)], [(2, 1, 0.0)], (2,)),
+        ((3.0, 3.0), ("second", "second"), [(2, 1, 0.0)], [(2, 1, 0.0)], (2,)),
+        # The orders disagree, or one cannot be read: nothing, or what the scores say.
+        ((4.0, 2.0), ("first", "second"), [], [(1, 2, 2.0)], ()),
+        ((4.0, 2.0), ("second", "tie"), [], [(1, 2, 2.0)], ()),
+        ((4.0, 2.0), ("second", None), [], [(1, 2, 2.0)], ()),
+        ((None, 2.0), ("first", "second"), [], [], ()),
+        # Both orders say that neither is better.
+        ((4.0, 2.0), ("tie", "tie"), [], [], (1, 2)),
+    ],
+)
+def test_comparisons_decide(
+    scores: tuple[float | None, float | None],
+    votes: tuple[Vote | None, Vote | None],
+    pairs: list[tuple[int, int, float]],
+    without_agreement: list[tuple[int, int, float]],
+    best: tuple[int, ...],
+) -> None:
+    tree = one_turn(scores, [compared(1, 2, *votes)])
+    config = PreferenceConfig(min_margin=0)
+    assert found(tree, min_margin=0) == pairs
+    assert found(tree, min_margin=0, drop_inconsistent=False) == without_agreement
+    assert preferred(tree, 0, config) == best
+    between = next(iter(preferences([tree], config)), None)
+    assert preference_between(tree, 1, 2, config) == preference_between(tree, 2, 1, config) == between
+    # The smallest margin holds for compared pairs too, and does not make a loser anybody's equal.
+    assert found(tree, min_margin=2.5) == []
+    assert preferred(tree, 0, PreferenceConfig(min_margin=2.5)) == best
 
 
-def test_the_dpo_table_is_what_trl_reads(tmp_path: Path) -> None:
-    write_preference_tables(tmp_path, TREES, CONFIG, SYSTEM)
-    rows = loaded(tmp_path, "dpo")
-    columns = ["prompt", "chosen", "rejected", "margin", "turn", "chosen_source", "rejected_source", "persona_id"]
-    assert rows.column_names == columns
-    pairs = preferences(TREES, CONFIG)
-    assert len(rows) == len(pairs)
-    for row, pair in zip(rows, pairs, strict=True):
-        tree = TREES[pair.tree]
-        assert all(is_conversation(row[column]) for column in ("prompt", "chosen", "rejected"))
-        assert row["prompt"][0] == {"role": "system", "content": SYSTEM}
-        assert [message["role"] for message in row["prompt"][1:]] == (["user", "assistant"] * row["turn"])[:-1]
-        assert row["chosen"] == [{"role": "assistant", "content": tree.nodes[pair.chosen].content}]
-        assert row["rejected"] == [{"role": "assistant", "content": tree.nodes[pair.rejected].content}]
-        assert (row["margin"], row["persona_id"]) == (pair.margin, tree.persona_id)
-        assert row["chosen_source"] == tree.nodes[pair.chosen].source
-        assert row["rejected_source"] == tree.nodes[pair.rejected].source
+def test_only_what_was_compared_is_a_pair() -> None:
+    tree = one_turn([2.0, 4.0, 5.0], [compared(2, 1, "first", "first"), compared(3, 2, "first", "second")])
+    assert found(tree) == [(2, 1, 2.0)]
+    assert preference_between(tree, 1, 3, CONFIG) is None
+    assert preferred(tree, 0, CONFIG) == (2,)
+    both = one_turn([2.0, 4.0, 5.0], [compared(2, 1, "first", "first"), compared(3, 2, "first", "first")])
+    assert found(both) == [(2, 1, 2.0), (3, 2, 1.0)]
+    assert preferred(both, 0, CONFIG) == (3,)
 
 
-def test_the_sft_table_is_what_trl_reads(tmp_path: Path) -> None:
-    write_preference_tables(tmp_path, TREES, CONFIG, SYSTEM)
-    rows = loaded(tmp_path, "sft")
-    assert rows.column_names == ["messages", "turn", "persona_id"]
-    expected = [(tree, node) for tree in TREES for turn in tree.user_turns() for node in preferred(tree, turn, CONFIG)]
-    assert len(rows) == len(expected)
-    for row, (tree, node) in zip(rows, expected, strict=True):
-        assert is_conversation(row["messages"])
-        assert row["messages"][0] == {"role": "system", "content": SYSTEM}
-        assert row["messages"][-1] == {"role": "assistant", "content": tree.nodes[node].content}
-        assert len(row["messages"]) == 1 + 2 * row["turn"]
+def test_turns_that_were_not_compared_go_by_scores() -> None:
+    nodes = [
+        asked(),
+        replied(0, "a", 4.0, continued=True),
+        replied(0, "b", 2.0),
+        asked(1),
+        replied(3, "c", 1.0),
+        replied(3, "d", 2.0),
+    ]
+    tree = Tree(persona_id="p", seed=1, nodes=tuple(nodes), comparisons=(compared(1, 2, "first", "tie"),))
+    assert found(tree) == [(5, 4, 1.0)]
+    assert preferred(tree, 0, CONFIG) == ()
+    assert preferred(tree, 3, CONFIG) == (5,)
 
 
-@pytest.mark.slow
-def test_trl_knows_the_format(tmp_path: Path) -> None:
-    data_utils = pytest.importorskip("trl.data_utils")
-    write_preference_tables(tmp_path, TREES, CONFIG, SYSTEM)
-    assert data_utils.is_conversational(loaded(tmp_path, "dpo")[0])
-    assert data_utils.is_conversational(loaded(tmp_path, "sft")[0])
+@given(scores, st.lists(st.integers(0, 30), min_size=6, max_size=6), st.floats(0, 2))
+def test_length_matched_pairs(verdicts: list[float | None], lengths: list[int], length_match: float) -> None:
+    texts = [" ".join(["word"] * length) for length in lengths[: len(verdicts)]]
+    tree = one_turn(verdicts, texts=texts)
+    config = PreferenceConfig(length_match=length_match)
+    kept, everything = preferences([tree], config), preferences([tree], CONFIG)
+    for pair in everything:
+        shorter, longer = sorted(lengths[node - 1] for node in (pair.chosen, pair.rejected))
+        assert (pair in kept) == (longer <= (1 + length_match) * shorter)
+    assert set(kept) <= set(everything)

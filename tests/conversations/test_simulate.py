@@ -8,8 +8,9 @@ from random import Random
 import pytest
 from pydantic import ValidationError
 
-from interalign.conversations.simulate import Cast, SimulateConfig, grow_trees
+from interalign.conversations.simulate import SimulateConfig, grow_trees
 from interalign.conversations.tree import Tree
+from interalign.conversations.turn import Cast
 from interalign.errors import ModelError
 from interalign.llm.model import Request, Sampling
 from interalign.llm.scripted import ScriptedModel
@@ -108,7 +109,7 @@ def test_trees_are_complete() -> None:
         assert len(turns) == 4
         for turn in turns:
             replies = [tree.nodes[i] for i in tree.children(turn)]
-            assert [reply.source for reply in replies] == list(CONFIG.siblings)
+            assert [reply.source for reply in replies] == list(CONFIG.sources)
             assert len({reply.content for reply in replies}) == len(replies)
             assert sum(reply.continued for reply in replies) == 1
             chat, ledger = tree.chat(turn), tree.ledger(turn)
@@ -120,7 +121,7 @@ def test_trees_are_complete() -> None:
 def test_what_is_continued_is_not_what_is_best() -> None:
     trees = grown(PERSONAS[:20], CONFIG)
     sources = Counter(node.source for tree in trees for node in tree.nodes if node.continued)
-    assert set(sources) == set(CONFIG.siblings)
+    assert set(sources) == set(CONFIG.sources)
 
 
 def test_a_failure_keeps_the_turns_before_it() -> None:

@@ -12,7 +12,9 @@ import typer
 
 from interalign import __version__
 from interalign.cli.console import DEMO, Out, RecipeFile, chosen_recipe, err, escaped, out, say, work_in
+from interalign.cli.export import export
 from interalign.cli.personas import personas
+from interalign.cli.simulate import simulate
 from interalign.errors import InputError, InteralignError
 
 if TYPE_CHECKING:
@@ -77,13 +79,8 @@ def run(
     _whole_way(loaded, folder or Path("runs") / loaded.name)
 
 
-@app.command()
-def simulate(folder: Out = DEMO, recipe: RecipeFile = None) -> None:
-    """Grow conversation trees with the training personas: trees.jsonl and preferences/."""
-    from interalign.pipeline import simulate as grow
-
-    with work_in(folder, chosen_recipe(recipe, folder)) as work:
-        grow(work)
+app.command()(simulate)
+app.command()(export)
 
 
 @app.command()

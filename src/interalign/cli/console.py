@@ -29,12 +29,20 @@ DEMO = Path("runs/demo")
 
 
 def chosen_recipe(recipe: Path | None, folder: Path, default: Recipe | None = None) -> Recipe:
-    """The recipe that was named, else the run folder's own, else the default (the demo's); raises InputError."""
+    """The recipe that was named, over the run folder's own; without a name that one, or the default (the demo's).
+
+    What a named recipe leaves out stays as the folder has it, so that a recipe for one stage can follow another.
+
+    Raises:
+        InputError: a recipe cannot be used.
+    """
     from interalign.recipe import demo_recipe, load_recipe
 
     kept = folder / "recipe.toml"
-    chosen = recipe or (kept if kept.exists() else None)
-    return load_recipe(chosen) if chosen else default or demo_recipe()
+    before = load_recipe(kept) if kept.exists() else None
+    if recipe is not None:
+        return load_recipe(recipe, over=before)
+    return before or default or demo_recipe()
 
 
 @contextmanager

@@ -1,41 +1,73 @@
 """Growing conversation trees: a user, an inducer, responders and a judge, turn by turn.
 
-At every turn the user speaks, several responders answer side by side, the judge scores each answer, and one of them,
-drawn by seed and not by score, is continued. So users react to good and to poor replies alike, and what they show in
-reacting is there to learn from. A tree depends on its persona, the seed and the models only, whatever order
-conversations finish in.
+Which replies are continued is the policy's choice. By default that is one, drawn by seed and not by score: users react
+to good and to poor replies alike, and what they show in reacting is there to learn from. So the judge runs beside the
+conversation; only the policy `best` waits for it.
+
+A tree depends on its persona, the seed and the models only, whatever order calls and conversations finish in.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Mapping, Sequence
 from random import Random
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from interalign.conversations.tree import Node, Tree
-from interalign.errors import InteralignError, StorageError
+from interalign.conversations.checks import ChecksConfig
+from interalign.conversations.policy import PolicyConfig, chosen
+from interalign.conversations.tree import Fault, Node, Tree
+from interalign.conversations.turn import (
+    Cast,
+    Place,
+    SimulatorFault,
+    Turn,
+    judge_turn,
+    take_turn,
+)
+from interalign.errors import InteralignError, StopWork, StorageError
+from interalign.llm.backends import ModelConfig
+from interalign.llm.model import Sampling
 from interalign.messages import Value
 from interalign.personas.persona import Persona
-from interalign.roles.inducer import Impression, Inducer, RuleInducer
-from interalign.roles.judge import Judge, RuleJudge
-from interalign.roles.responder import (
-    Responder,
-    RuleResponder,
-    Source,
-    impression_fit,
-    views,
-)
-from interalign.roles.user import RuleUser, UserSimulator
+from interalign.roles.judge import Judgement, Verdict
+from interalign.roles.llm.player import RoleConfig, WeightedModel, all_or_first_error
+from interalign.roles.responder import Source
 from interalign.run import derive_seed
 
-__all__ = ["Cast", "SimulateConfig", "grow", "grow_tree", "grow_trees"]
+__all__ = ["RolesConfig", "SimulateConfig", "grow", "grow_more", "grow_tree", "grow_trees", "roles_played_by"]
+
+_BY_RULES: tuple[Source, ...] = ("tailored", "tailored", "generic", "mirror")
+_BY_MODELS: tuple[Source, ...] = ("tailored", "generic")
 
 
-_ATTEMPTS = 4
+class RolesConfig(Value):
+    """Which language models play which role. Each role may be played by several, mixed by weight."""
+
+    user: RoleConfig
+    """Plays the persona."""
+    inducer: RoleConfig
+    """Writes down what the user has disclosed."""
+    tailored: RoleConfig
+    """Answers with what is disclosed in view."""
+    generic: RoleConfig
+    """Answers with the chat in view only."""
+    judge: RoleConfig
+    """Compares the replies in both orders and scores them."""
+
+
+def roles_played_by(model: ModelConfig) -> RolesConfig:
+    """All roles played by one model: users and responders freely, the inducer and the judge at temperature 0."""
+    models = (WeightedModel(model=model),)
+    return RolesConfig(
+        user=RoleConfig(models=models, sampling=Sampling(max_tokens=200, temperature=0.9)),
+        inducer=RoleConfig(models=models, sampling=Sampling(max_tokens=600, temperature=0)),
+        tailored=RoleConfig(models=models, sampling=Sampling(max_tokens=400)),
+        generic=RoleConfig(models=models, sampling=Sampling(max_tokens=400)),
+        judge=RoleConfig(models=models, sampling=Sampling(max_tokens=100, temperature=0)),
+    )
 
 
 class SimulateConfig(Value):
@@ -43,27 +75,34 @@ class SimulateConfig(Value):
 
     turns: Annotated[int, Field(ge=1)] = 5
     """Turns of a conversation: one user message and the replies to it."""
-    siblings: Annotated[tuple[Source, ...], Field(min_length=2)] = (
-        "tailored",
-        "tailored",
-        "generic",
-        "mirror",
-    )
-    """Who answers each user turn, two replies or more. A source that is named twice answers twice, in other words."""
+    siblings: Annotated[tuple[Source, ...], Field(min_length=2)] | None = None
+    """Who answers each user turn, two replies or more; a source that is named twice answers twice, in other words. Left
+    out: two tailored replies, a generic and a mirror by rules; a tailored and a generic one by language models."""
+    policy: PolicyConfig = PolicyConfig()
+    """Which replies the conversation goes on from."""
     policy_samples: Annotated[int, Field(ge=0)] = 0
     """Replies sampled from the base model per turn: all but one are candidates for the tailored reply, one stands for
     the generic reply. 0: rules write all replies."""
+    roles: RolesConfig | None = None
+    """Language models for all roles. Left out, rules play them, with personas that `personas compose` has made."""
+    checks: ChecksConfig = ChecksConfig()
+    """What is not let pass of a user whom a language model plays."""
+    in_flight: Annotated[int, Field(ge=1)] = 256
+    """Conversations that are open at the same time. It bounds memory and changes no tree."""
 
+    @model_validator(mode="after")
+    def _check(self) -> SimulateConfig:
+        unknown = sorted(set(self.sources) - set(_BY_MODELS)) if self.roles else []
+        if unknown:
+            raise ValueError(f"no language model answers as {', '.join(unknown)}: use tailored and generic")
+        if self.roles and self.policy_samples:
+            raise ValueError("policy_samples belong to rule-based roles: name the base model among the roles' models")
+        return self
 
-@dataclass(frozen=True)
-class Cast:
-    """Who plays which role. The default is rule-based throughout; `policy` adds replies of a chat model."""
-
-    user: UserSimulator = field(default_factory=RuleUser)
-    responder: Responder = field(default_factory=RuleResponder)
-    judge: Judge = field(default_factory=RuleJudge)
-    policy: Responder | None = None
-    inducer: Inducer = field(default_factory=RuleInducer)
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Who answers each user turn."""
+        return self.siblings or (_BY_MODELS if self.roles else _BY_RULES)
 
 
 def grow(personas: Sequence[Persona], config: SimulateConfig, seed: int, cast: Cast | None = None) -> tuple[Tree, ...]:
@@ -76,14 +115,43 @@ def grow(personas: Sequence[Persona], config: SimulateConfig, seed: int, cast: C
 
 
 async def grow_trees(
-    personas: Sequence[Persona], config: SimulateConfig, seed: int, cast: Cast | None = None
+    personas: Sequence[Persona],
+    config: SimulateConfig,
+    seed: int,
+    cast: Cast | None = None,
+    before: Mapping[str, Tree] | None = None,
 ) -> AsyncIterator[Tree]:
-    """Yield the tree of each persona, in the order of `personas`; the conversations run side by side."""
+    """Yield the tree of each persona, in the order of `personas`; the conversations run side by side.
+
+    Args:
+        personas: Who talks.
+        config: How trees are grown.
+        seed: Of the run.
+        cast: Who plays which role; rules where it is left out.
+        before: Trees to grow on, by persona id.
+
+    Raises:
+        StopWork: the budget is spent, or the user asked to stop. What was in flight is finished before.
+        StorageError: the journal cannot be written.
+    """
     cast = cast or Cast()
-    tasks = [asyncio.create_task(grow_tree(persona, config, seed, cast)) for persona in personas]
+    room = asyncio.Semaphore(config.in_flight)
+
+    async def one(persona: Persona) -> Tree:
+        async with room:
+            known = (before or {}).get(persona.id)
+            if known is None:
+                return await grow_tree(persona, config, seed, cast)
+            return await grow_more(known, persona, config, cast)
+
+    tasks = [asyncio.create_task(one(persona)) for persona in personas]
     try:
         for task in tasks:
             yield await task
+    except StopWork:
+        # No call begins any more, so the others end as soon as what they wait for is there; that is paid for.
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
     finally:
         for task in tasks:
             task.cancel()
@@ -95,88 +163,183 @@ async def grow_tree(persona: Persona, config: SimulateConfig, seed: int, cast: C
     A conversation in which a role fails keeps the turns before and carries the reason in `failure`.
 
     Raises:
-        StorageError: the journal cannot be written. That is no fault of the conversation.
+        StopWork, StorageError: as `grow_trees`; they are no fault of the conversation.
     """
-    tree = Tree(persona_id=persona.id, seed=seed, nodes=())
-    parent: int | None = None
-    for turn in range(1, config.turns + 1):
+    return await _Growing(Tree(persona_id=persona.id, seed=seed, nodes=()), persona, config, cast).grow([None])
+
+
+async def grow_more(tree: Tree, persona: Persona, config: SimulateConfig, cast: Cast) -> Tree:
+    """Grow a tree on where `config` leaves it open: further turns, and replies that were not continued before.
+
+    Everything that is there stays, in its place. A conversation that failed goes on from its last turn.
+
+    Raises:
+        StopWork, StorageError: as `grow_trees`.
+    """
+    growing = _Growing(tree, persona, config, cast)
+    return await growing.grow(growing.open_ends())
+
+
+class _Growing:
+    """One tree while it grows, a level of turns at a time."""
+
+    def __init__(self, tree: Tree, persona: Persona, config: SimulateConfig, cast: Cast) -> None:
+        self._tree = tree
+        self._persona = persona
+        self._config = config
+        self._cast = cast
+        self._failures: list[str] = []
+        self._judging: dict[int, asyncio.Task[Judgement]] = {}
+        """By the index of the first reply."""
+
+    async def grow(self, ends: Sequence[int | None]) -> Tree:
+        """Continue the replies `ends` (None: the beginning) up to the last turn, and wait for the judge."""
         try:
-            tree = await _add_turn(tree, parent, persona, config, cast)
-        except StorageError:
+            while ends:
+                ends = await self._level(ends)
+            await self._enter_judgements()
+        finally:
+            for task in self._judging.values():
+                task.cancel()
+        self._change(failure=self._failures[0] if self._failures else None)
+        return self._tree
+
+    def open_ends(self) -> list[int | None]:
+        """Replies that the policy wants to be continued and that nothing follows yet; they are marked on the way."""
+        tree, policy = self._tree, self._config.policy
+        if not tree.nodes:
+            return [None]
+        ends: list[int] = []
+        for user in tree.user_turns():
+            replies, turn = tree.children(user), tree.turn(user)
+            if turn >= self._config.turns:
+                continue
+            wanted = {reply for reply in replies if tree.nodes[reply].continued}
+            # What the seed draws is continued already, except in trees from elsewhere.
+            if not wanted or policy.name == "best" or (policy.name == "full" and turn < policy.depth):
+                verdicts = [tree.nodes[reply].verdict for reply in replies]
+                wanted |= {replies[place] for place in self._continued(user, turn, verdicts)}
+            ends += [reply for reply in sorted(wanted) if not tree.children(reply)]
+        self._change(
+            nodes=tuple(
+                node.model_copy(update={"continued": True}) if index in ends else node
+                for index, node in enumerate(tree.nodes)
+            )
+        )
+        return list(ends)
+
+    async def _level(self, ends: Sequence[int | None]) -> list[int | None]:
+        """One more turn after each of `ends`, side by side; returns the replies to be continued after these."""
+        first, width = len(self._tree.nodes), 1 + len(self._config.sources)
+        places = [self._place(end, first + index * width) for index, end in enumerate(ends)]
+        turns = await all_or_first_error(self._turn(place) for place in places)
+        after: list[int | None] = []
+        for end, place, turn in zip(ends, places, turns, strict=True):
+            if turn is not None:
+                after += await self._add(end, place, turn)
+        return after
+
+    def _place(self, end: int | None, at: int) -> Place:
+        tree = self._tree
+        chat = tree.chat(end) if end is not None else ()
+        ledger = tree.ledger(end) if end is not None else ()
+        return Place(self._persona, chat, ledger, tree.seed, at)
+
+    async def _turn(self, place: Place) -> Turn | None:
+        number = len(place.ledger) + 1
+        try:
+            return await take_turn(place, self._cast, self._config.sources, self._config.policy_samples)
+        except (StopWork, StorageError):
             raise
         except InteralignError as error:
-            return tree.model_copy(update={"failure": f"turn {turn}: {error}"})
-        parent = next(index for index in reversed(range(len(tree.nodes))) if tree.nodes[index].continued)
-    return tree
+            if isinstance(error, SimulatorFault):
+                self._note(error.faults)
+            self._failures.append(f"turn {number}: {error}")
+            return None
 
+    async def _add(self, end: int | None, place: Place, turn: Turn) -> list[int]:
+        """Enter a turn; returns the replies to be continued, none after the last turn."""
+        user = len(self._tree.nodes)
+        judging = asyncio.create_task(judge_turn(place, self._cast, turn))
+        judging.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._judging[user + 1] = judging
+        number = len(place.ledger) + 1
+        verdicts: Sequence[Verdict | None] = [None] * len(turn.replies)
+        if self._config.policy.name == "best":
+            judgement = await self._judgement(user + 1)
+            verdicts = judgement.verdicts if judgement else verdicts
+        continued = self._continued(place.at, number, verdicts)
+        spoken = turn.user
+        nodes = [
+            Node(
+                parent=end,
+                role="user",
+                content=spoken.content,
+                source="user",
+                disclosure=spoken.disclosure,
+                model=spoken.model,
+            )
+        ]
+        nodes += [
+            Node(
+                parent=user,
+                role="assistant",
+                content=reply.content,
+                source=source,
+                continued=index in continued,
+                model=reply.model,
+            )
+            for index, (source, reply) in enumerate(turn.replies)
+        ]
+        self._change(nodes=(*self._tree.nodes, *nodes))
+        self._note(turn.faults)
+        return [user + 1 + index for index in continued] if number < self._config.turns else []
 
-async def _add_turn(tree: Tree, parent: int | None, persona: Persona, config: SimulateConfig, cast: Cast) -> Tree:
-    chat = tree.chat(parent) if parent is not None else ()
-    ledger = tree.ledger(parent) if parent is not None else ()
-    user = await cast.user.speak(persona, chat, ledger, tree.seed)
-    asked = Node(parent=parent, role="user", content=user.content, source="user", disclosure=user.disclosure)
-    tree = Tree(**{**dict(tree), "nodes": (*tree.nodes, asked)})
-    at = len(tree.nodes) - 1
-    replies = await _replies(tree, at, persona, config, cast)
-    chat, ledger = tree.chat(at), tree.ledger(at)
-    verdicts = await asyncio.gather(
-        *(
-            cast.judge.score(persona, chat, reply, ledger, _seed(tree, at, "judge", str(sibling)))
-            for sibling, (_, reply) in enumerate(replies)
+    def _continued(self, at: int, turn: int, verdicts: Sequence[Verdict | None]) -> tuple[int, ...]:
+        """The places of the replies to be continued, of those to the user turn that was taken at `at`."""
+        scores = [(verdict.score, -place) for place, verdict in enumerate(verdicts) if verdict is not None]
+        return chosen(
+            self._config.policy,
+            turn,
+            len(verdicts),
+            drawn=Random(self._seed(at, "continue")).randrange(len(verdicts)),
+            best=-max(scores)[1] if scores else None,
+            luck=Random(self._seed(at, "greed")).random(),
         )
-    )
-    chosen = Random(_seed(tree, at, "continue")).randrange(len(replies))
-    nodes = [
-        Node(parent=at, role="assistant", content=reply, source=source, verdict=verdict, continued=index == chosen)
-        for index, ((source, reply), verdict) in enumerate(zip(replies, verdicts, strict=True))
-    ]
-    return Tree(**{**dict(tree), "nodes": (*tree.nodes, *nodes)})
 
+    def _seed(self, at: int, what: str) -> int:
+        return derive_seed(self._tree.seed, self._persona.id, at, what)
 
-async def _replies(
-    tree: Tree, at: int, persona: Persona, config: SimulateConfig, cast: Cast
-) -> list[tuple[Source, str]]:
-    """One reply per sibling, all different: an equal sibling would be a preference without a difference."""
-    chat, ledger = tree.chat(at), tree.ledger(at)
-    topic = ledger[-1].topic
-    known = views(persona, ledger, _seed(tree, at, "view"))
-    known["tailored"] = await cast.inducer.induce(persona, chat, ledger, _seed(tree, at, "inducer"))
-    sampled = await _policy_replies(tree, at, known["tailored"], config, cast)
-    replies: list[tuple[Source, str]] = []
-    for sibling, source in enumerate(config.siblings):
-        candidates = sampled.pop(source, [])
-        for attempt in range(_ATTEMPTS):
-            seed = _seed(tree, at, source, str(sibling), str(attempt))
-            composed = await cast.responder.respond(chat, topic, known[source], seed)
-            best = _best([*candidates, composed], topic, known[source], source)
-            if best not in (reply for _, reply in replies):
-                replies.append((source, best))
-                break
-            candidates = []
-    return replies
+    async def _enter_judgements(self) -> None:
+        nodes = list(self._tree.nodes)
+        comparisons = list(self._tree.comparisons)
+        for first in self._judging:
+            judgement = await self._judgement(first)
+            if judgement is None:
+                continue
+            for place, verdict in enumerate(judgement.verdicts):
+                nodes[first + place] = nodes[first + place].model_copy(update={"verdict": verdict})
+            comparisons += [
+                one.model_copy(update={"first": first + one.first, "second": first + one.second})
+                for one in judgement.comparisons
+            ]
+        self._change(nodes=tuple(nodes), comparisons=tuple(comparisons))
 
+    async def _judgement(self, first: int) -> Judgement | None:
+        """What the judge says of the replies from `first` on; None, and a failure noted, where it cannot be had."""
+        try:
+            return await self._judging[first]
+        except (StopWork, StorageError):
+            raise
+        except InteralignError as error:
+            said = f"judge: {error}"
+            if said not in self._failures:
+                self._failures.append(said)
+            return None
 
-def _best(candidates: Sequence[str], topic: str, impression: Impression, source: Source) -> str:
-    # The choice sees what the responder may know, never the persona: a tailored reply must be honest.
-    if source != "tailored":
-        return candidates[0]
-    return max(candidates, key=lambda reply: impression_fit(reply, topic, impression))
+    def _note(self, faults: Sequence[Fault]) -> None:
+        self._change(faults=(*self._tree.faults, *faults))
 
-
-async def _policy_replies(
-    tree: Tree, at: int, impression: Impression, config: SimulateConfig, cast: Cast
-) -> dict[Source, list[str]]:
-    """The policy's own replies: one that sees the chat only, and candidates that are told the impression."""
-    policy, count = cast.policy, config.policy_samples
-    if policy is None or count == 0:
-        return {}
-    chat, topic = tree.chat(at), tree.ledger(at)[-1].topic
-    told: list[Impression | None] = [None, *[impression] * (count - 1)]
-    replies = await asyncio.gather(
-        *(policy.respond(chat, topic, view, _seed(tree, at, "policy", str(sample))) for sample, view in enumerate(told))
-    )
-    return {"generic": [replies[0]], "tailored": list(replies[1:])}
-
-
-def _seed(tree: Tree, at: int, *parts: str) -> int:
-    return derive_seed(tree.seed, tree.persona_id, at, *parts)
+    def _change(self, **changed: object) -> None:
+        # Not model_copy: it would keep what the tree has derived from its nodes.
+        self._tree = Tree(**{**dict(self._tree), **changed})

@@ -42,11 +42,13 @@ class Node(Value):
 
 
 class Fault(Value):
-    """A user turn that a check of the simulator refused. It is no node: the turn was asked for again."""
+    """Something that a role said and that is no node: it was refused, or could not be read."""
 
+    role: str = "user"
+    """Whose fault it is; that of a user simulator is never counted against an assistant."""
     turn: int
     check: str
-    """What is wrong with it, by the name of the check."""
+    """What is wrong with it, by the name of the check; "unreadable" for what cannot be read."""
     attempt: int
     """The first try is 0."""
     text: str

@@ -10,12 +10,13 @@ from pydantic import Field
 
 from interalign.errors import InputError
 from interalign.llm.endpoint import EndpointConfig, EndpointModel
+from interalign.llm.inspect import InspectConfig, InspectModel
 from interalign.llm.model import ChatModel
 from interalign.llm.offline import OFFLINE_MODEL
 from interalign.llm.scripted import ScriptedModel
 from interalign.messages import Value
 
-__all__ = ["LocalConfig", "ModelConfig", "ScriptedConfig", "open_model"]
+__all__ = ["LocalConfig", "ModelConfig", "ScriptedConfig", "costs_nothing", "label", "open_model"]
 
 
 class ScriptedConfig(Value):
@@ -32,7 +33,21 @@ class LocalConfig(Value):
     """Checkpoint or adapter folder, hub name, or the offline model's name."""
 
 
-ModelConfig: TypeAlias = Annotated[ScriptedConfig | LocalConfig | EndpointConfig, Field(discriminator="backend")]
+ModelConfig: TypeAlias = Annotated[
+    ScriptedConfig | LocalConfig | EndpointConfig | InspectConfig, Field(discriminator="backend")
+]
+
+
+def costs_nothing(config: ModelConfig) -> bool:
+    """Whether the model runs in this process, so that no call of it is paid for (`Account.metered(..., free=...)`)."""
+    return isinstance(config, ScriptedConfig | LocalConfig)
+
+
+def label(config: ModelConfig) -> str:
+    """What the model is called where people read of it."""
+    if isinstance(config, ScriptedConfig):
+        return "a script"
+    return config.checkpoint if isinstance(config, LocalConfig) else config.model
 
 
 @asynccontextmanager
@@ -45,13 +60,17 @@ async def open_model(config: ModelConfig, scripts: Mapping[str, ScriptedModel], 
         role: Which role it is for.
 
     Raises:
-        InputError: the role has no script, the key is not set, or the folder holds no weights.
+        InputError: the role has no script, the key is not set, the same model is open with other limits, or the folder
+            holds no weights.
         MissingExtra: the backend's package is not installed.
-        ModelError: the checkpoint cannot be loaded.
+        ModelError: the checkpoint cannot be loaded, or Inspect cannot open the model.
     """
     if isinstance(config, EndpointConfig):
         async with EndpointModel(config) as model:
             yield model
+    elif isinstance(config, InspectConfig):
+        async with InspectModel(config) as inspected:
+            yield inspected
     elif isinstance(config, LocalConfig):
         from interalign.llm.local import LocalModel
 
@@ -59,4 +78,4 @@ async def open_model(config: ModelConfig, scripts: Mapping[str, ScriptedModel], 
     elif role in scripts:
         yield scripts[role]
     else:
-        raise InputError(f"No script plays the {role}.", mend='use backend = "endpoint" or "local".')
+        raise InputError(f"No script plays the {role}.", mend='use backend = "endpoint", "inspect" or "local".')

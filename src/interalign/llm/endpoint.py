@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from pydantic import ConfigDict, Field, field_validator
 
 from interalign.errors import InputError, MissingExtra, ModelError
+from interalign.llm.limits import estimated_tokens, shared_limit
 from interalign.llm.model import Answer, Finish, Request, Usage
 from interalign.messages import Value, as_dicts, well_formed
 from interalign.run import derive_seed
@@ -26,7 +27,7 @@ from interalign.run import derive_seed
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAIError
 
-__all__ = ["EndpointConfig", "EndpointModel"]
+__all__ = ["EndpointConfig", "EndpointModel", "seed_of"]
 
 _NO_KEY = "none"
 _SHOWN_CHARACTERS = 300
@@ -43,7 +44,7 @@ _MENDS = {
     401: "check the key in the environment variable {key_env}.",
     403: "check the key in the environment variable {key_env}, and what it may use.",
     404: "check base_url and model.",
-    429: "lower concurrency, or wait and run the same command again.",
+    429: "lower concurrency, set requests_per_minute or tokens_per_minute, or wait and run the same command again.",
 }
 
 
@@ -67,6 +68,10 @@ class EndpointConfig(Value):
     """Further tries after a refused connection, a timeout, 408, 409, 429 or a server error."""
     json_schema: bool = True
     """Ask the server to keep answers to a JSON schema where one is wanted. One that refuses is not asked again."""
+    requests_per_minute: Annotated[int, Field(ge=1)] | None = None
+    """How many requests are sent in a minute, by all roles that use this model with this key; None: no limit."""
+    tokens_per_minute: Annotated[int, Field(ge=1)] | None = None
+    """How many tokens they use in a minute, read and written together; None: no limit."""
 
     @field_validator("base_url")
     @classmethod
@@ -89,8 +94,9 @@ class EndpointModel:
     """A model on an OpenAI-compatible server. It belongs to one event loop; close it with `aclose` or `async with`.
 
     Raises:
-        InputError: the environment variable with the key is not set, or holds something that cannot be a key.
-        MissingExtra: the openai package is not installed.
+        InputError: the environment variable with the key is not set, or holds something that cannot be a key; or the
+            same model is open with other limits.
+        MissingExtra: the openai package, or what keeps limits, is not installed.
     """
 
     def __init__(self, config: EndpointConfig) -> None:
@@ -99,6 +105,13 @@ class EndpointModel:
         self._client = _client(config, self._key)
         self._slots = asyncio.Semaphore(config.concurrency)
         self._takes_schema = config.json_schema
+        self._limit = shared_limit(
+            config.base_url,
+            config.model,
+            self._key,
+            requests_per_minute=config.requests_per_minute,
+            tokens_per_minute=config.tokens_per_minute,
+        )
 
     def __repr__(self) -> str:
         return f"EndpointModel({self.name!r})"
@@ -127,22 +140,27 @@ class EndpointModel:
             ModelError: the server refused, was silent, or gave something that is no answer.
         """
         schema = request.response_schema if self._takes_schema else None
-        said = await self._post(_body(self._config.model, request, schema))
+        tokens = estimated_tokens(request)
+        said = await self._post(_body(self._config.model, request, schema), tokens)
         if isinstance(said, _Failed) and schema is not None and said.status in _REFUSED_AS_IT_IS:
             # Some servers know no schemas, some not this one's parts, and each says so in words of its own.
-            said = await self._post(_body(self._config.model, request, None))
+            said = await self._post(_body(self._config.model, request, None), tokens)
             if isinstance(said, str):
                 self._takes_schema = False
         if isinstance(said, _Failed):
             raise said.error
-        return self._read(said)
+        answer = self._read(said)
+        self._limit.settle(tokens, answer.usage)
+        return answer
 
-    async def _post(self, body: dict[str, Any]) -> str | _Failed:
+    async def _post(self, body: dict[str, Any], tokens: int) -> str | _Failed:
         from openai import APIStatusError, OpenAIError
 
         try:
-            async with self._slots, asyncio.timeout(_patience_s(self._config)):
-                return await self._client.post("/chat/completions", body=body, cast_to=str)
+            async with self._slots:
+                await self._limit.reserve(tokens)
+                async with asyncio.timeout(_patience_s(self._config)):
+                    return await self._client.post("/chat/completions", body=body, cast_to=str)
         except (OpenAIError, TimeoutError) as error:
             # Returned, so that the client's error, which may hold the key, does not hang on to ours.
             status = error.status_code if isinstance(error, APIStatusError) else None
@@ -237,15 +255,13 @@ def _patience_s(config: EndpointConfig) -> float:
 
 def _body(model: str, request: Request, schema: dict[str, Any] | None) -> dict[str, Any]:
     sampling = request.sampling
-    # A server that is given the same seed twice gives the same answer twice, and samples would not differ.
-    seed = derive_seed(request.seed, "sample", request.sample) if request.sample else request.seed
     body: dict[str, Any] = {
         "model": model,
         "messages": as_dicts(request.messages),
         "max_tokens": sampling.max_tokens,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
-        "seed": seed & _LARGEST_SEED,
+        "seed": seed_of(request),
     }
     if sampling.stop:
         body["stop"] = list(sampling.stop)
@@ -253,6 +269,12 @@ def _body(model: str, request: Request, schema: dict[str, Any] | None) -> dict[s
         named = {"name": "answer", "strict": True, "schema": schema}
         body["response_format"] = {"type": "json_schema", "json_schema": named}
     return body
+
+
+def seed_of(request: Request) -> int:
+    """The seed to send: each sample has one of its own, since the same seed twice gives the same answer twice."""
+    seed = derive_seed(request.seed, "sample", request.sample) if request.sample else request.seed
+    return seed & _LARGEST_SEED
 
 
 def _server_says(error: Any) -> str:

@@ -1,8 +1,8 @@
 """The whole way, top to bottom: personas, trees, preferences, SFT, DPO, benchmark, report.
 
 Each stage reads the file of the stage before and writes its own, whole or not at all. A stage whose file is there is
-done, so the same command goes on from wherever it was stopped. `pool.py` is the first stage with a language model;
-`work.py` is what all stages share.
+done, so the same command goes on from wherever it was stopped. `pool.py` is the first stage with a language model,
+`simulate.py` the second with its cast and its rehearsal; `work.py` is what all stages share.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from interalign.conversations.preferences import preferences, write_preference_tables
-from interalign.conversations.simulate import Cast, grow_trees
 from interalign.conversations.tree import Tree
 from interalign.errors import InputError, ModelError
 from interalign.evaluation.benchmark import (
@@ -33,10 +31,11 @@ from interalign.llm.model import ChatModel
 from interalign.llm.offline import resolve_model
 from interalign.personas.compose import compose_personas
 from interalign.personas.persona import Persona
+from interalign.pipeline.simulate import simulate
 from interalign.pipeline.work import Work
 from interalign.recipe import Recipe
 from interalign.report.page import write as write_report
-from interalign.roles.responder import ModelResponder, Responder, policy_prompt
+from interalign.roles.responder import ModelResponder, Responder
 from interalign.roles.user import refuse_unplayable
 from interalign.run import read_json, read_jsonl, write_json, write_jsonl
 from interalign.training.checkpoint import installed_versions
@@ -100,45 +99,6 @@ def make_personas(work: Work) -> None:
     return None
 
 
-def simulate(work: Work) -> None:
-    """Stage 2: write `trees.jsonl` and the preference tables.
-
-    Raises:
-        ModelError: every conversation failed. Nothing is written, so the same command tries again.
-    """
-    personas = _people(work.run.personas)
-    if work.run.trees.exists():
-        trees = read_jsonl(work.run.trees, Tree)
-        work.done("conversation trees")
-    else:
-        trees = asyncio.run(_grow(work, personas))
-        _refuse_all_failed("conversation", [tree.failure for tree in trees])
-        write_jsonl(work.run.trees, trees)
-    if not (work.run.preferences / "sft.parquet").exists():
-        write_preference_tables(work.run.preferences, trees, work.recipe.preferences, policy_prompt())
-    failed = sum(tree.failure is not None for tree in trees)
-    pairs = len(preferences(trees, work.recipe.preferences))
-    work.console.print(f"{'':<34} {len(trees)} trees, {failed} ended early, {pairs} preference pairs")
-
-
-def _people(path: Path) -> list[Persona]:
-    personas = read_jsonl(path, Persona)
-    for persona in personas:
-        refuse_unplayable(persona)
-    return personas
-
-
-async def _grow(work: Work, personas: Sequence[Persona]) -> list[Tree]:
-    config = work.recipe.simulate
-    cast = Cast(policy=_policy(work, work.recipe.train.base) if config.policy_samples else None)
-    trees = []
-    with work.bar("conversation trees", len(personas)) as bar:
-        async for tree in grow_trees(personas, config, work.recipe.seed, cast):
-            trees.append(tree)
-            bar.advance()
-    return trees
-
-
 def train_model(work: Work, method: Method) -> None:
     """Stage 3: write the checkpoint `models/<method>`; DPO starts from SFT."""
     out = work.run.models / method
@@ -182,7 +142,9 @@ def evaluate(work: Work, models: Sequence[str], extra: Mapping[str, str] | None 
         ModelError: a model cannot be loaded, or gave no reply at all.
     """
     _check_extra(extra or {})
-    personas = _people(work.run.heldout)
+    personas = read_jsonl(work.run.heldout, Persona)
+    for persona in personas:
+        refuse_unplayable(persona)
     checkpoints = {name: work.recipe.train.base if name == BASE else str(work.run.models / name) for name in models}
     checkpoints |= extra or {}
     rows: dict[str, list[TurnRow]] = {}

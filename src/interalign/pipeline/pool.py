@@ -14,9 +14,8 @@ from rich.console import Console
 from rich.text import Text
 
 from interalign.errors import InputError, MissingExtra, ModelError
-from interalign.llm.backends import LocalConfig, ModelConfig, ScriptedConfig, open_model
+from interalign.llm.backends import ModelConfig, ScriptedConfig, label, open_model
 from interalign.llm.encoder import Encoder, kept_encoder
-from interalign.llm.endpoint import EndpointConfig
 from interalign.llm.journal import journalled
 from interalign.llm.model import ChatModel
 from interalign.personas.description import KINDS, PLURALS, Description, Kind
@@ -231,10 +230,8 @@ def _populate(work: Work, grown: Sequence[Grown], encoder: Encoder) -> Populatio
         ) from error
 
 
-def _name_of(config: ScriptedConfig | LocalConfig | EndpointConfig) -> str:
-    if isinstance(config, ScriptedConfig):
-        return "the scripted persona writer"
-    return config.checkpoint if isinstance(config, LocalConfig) else config.model
+def _name_of(config: ModelConfig) -> str:
+    return "the scripted persona writer" if isinstance(config, ScriptedConfig) else label(config)
 
 
 def _pool_facts(work: Work, summary: PoolSummary) -> dict[str, str]:

@@ -8,7 +8,7 @@ told, emoji by the dozen, the user's own words) costs points.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, Protocol, TypeAlias
+from typing import Annotated, Literal, Protocol, TypeAlias, runtime_checkable
 
 from pydantic import Field
 
@@ -96,6 +96,7 @@ class Judgement(Value):
     comparisons: tuple[Comparison, ...] = ()
 
 
+@runtime_checkable
 class SiblingJudge(Protocol):
     """Anything that can judge the replies to one user turn side by side."""
 

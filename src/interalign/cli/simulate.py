@@ -1,0 +1,217 @@
+"""`interalign simulate`: conversation trees by rules or by language models; what it will cost, and what it did."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich import box
+from rich.table import Table
+
+from interalign.cli.console import DEMO, Out, RecipeFile, chosen_recipe, err, escaped, out, say, work_in
+from interalign.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from interalign.conversations.hygiene import PairHygiene
+    from interalign.llm.account import RoleUsage
+    from interalign.llm.backends import ModelConfig
+    from interalign.pipeline.simulate import Simulation
+    from interalign.recipe import Recipe
+
+__all__ = ["simulate"]
+
+
+def simulate(
+    folder: Out = DEMO,
+    recipe: RecipeFile = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            help="Plays all roles: a model on the server of --base-url, else a checkpoint folder or hub name. Default: "
+            "the recipe's roles, or rules.",
+        ),
+    ] = None,
+    base_url: Annotated[
+        str | None, typer.Option("--base-url", help="An OpenAI-compatible server, as in http://localhost:8000/v1.")
+    ] = None,
+    scripted: Annotated[
+        bool, typer.Option("--scripted", help="Scripts play all roles: to try the way with personas of any making.")
+    ] = False,
+    turns: Annotated[int | None, typer.Option("--turns", min=1, help="Turns of a conversation.")] = None,
+    policy: Annotated[
+        str | None, typer.Option("--policy", help="Which replies are continued: path, full or best.")
+    ] = None,
+    depth: Annotated[int | None, typer.Option("--depth", min=1, help="With --policy full: up to which turn.")] = None,
+    personas: Annotated[
+        int | None, typer.Option("--personas", min=1, help="Talk to the first N personas only.")
+    ] = None,
+    grow: Annotated[
+        Path | None, typer.Option("--grow", help="Trees to grow on: more turns, or other branches, as --policy has it.")
+    ] = None,
+    budget: Annotated[
+        str | None, typer.Option("--budget", help='What the run may cost, as in "20usd" or "3M tokens".')
+    ] = None,
+    prices: Annotated[
+        Path | None, typer.Option("--prices", help="TOML table of prices in place of the package's.")
+    ] = None,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Say how many calls, tokens and dollars it would take, and do nothing.")
+    ] = False,
+    show_prompts: Annotated[
+        bool, typer.Option("--show-prompts", help="Print a call of each role as it would be sent, and do nothing.")
+    ] = False,
+) -> None:
+    """Grow conversation trees with the training personas: trees.jsonl and preferences/."""
+    from interalign.llm.account import Budget
+    from interalign.pipeline.simulate import simulate as run
+
+    chosen = _with(
+        chosen_recipe(recipe, folder),
+        _roles(model, base_url, scripted=scripted),
+        turns=turns,
+        policy={key: value for key, value in {"name": policy, "depth": depth}.items() if value is not None},
+    )
+    cap = Budget.parse(budget) if budget is not None else None
+    if estimate or show_prompts:
+        _rehearse(folder, chosen, personas, prices, prompts=show_prompts)
+        return
+    with work_in(folder, chosen) as work:
+        told = run(work, grow_on=grow, budget=cap, prices=prices, limit=personas)
+    _show(told)
+
+
+def _roles(model: str | None, base_url: str | None, *, scripted: bool) -> ModelConfig | None:
+    from interalign.llm.backends import LocalConfig, ScriptedConfig
+    from interalign.llm.endpoint import EndpointConfig
+
+    if scripted and (model or base_url):
+        raise InputError("--scripted takes no --model and no --base-url.", mend="leave one of them out.")
+    if scripted:
+        return ScriptedConfig()
+    if base_url is not None and model is None:
+        raise InputError("--base-url names a server and no model.", mend="add --model NAME.")
+    if base_url is not None and model is not None:
+        return EndpointConfig(base_url=base_url, model=model)
+    return None if model is None else LocalConfig(checkpoint=model)
+
+
+def _with(recipe: Recipe, model: ModelConfig | None, *, turns: int | None, policy: dict[str, Any]) -> Recipe:
+    from interalign.conversations.simulate import roles_played_by
+    from interalign.recipe import changed
+
+    said: dict[str, Any] = {}
+    if model is not None:
+        # The siblings of a rule-based recipe are no language models'.
+        said |= {"roles": roles_played_by(model).model_dump(mode="json"), "siblings": None, "policy_samples": 0}
+    if turns is not None:
+        said["turns"] = turns
+    if policy:
+        said["policy"] = policy
+    return changed(recipe, {"simulate": said}) if said else recipe
+
+
+def _rehearse(folder: Path, recipe: Recipe, limit: int | None, prices: Path | None, *, prompts: bool) -> None:
+    from interalign.llm.prices import load_prices
+    from interalign.personas.persona import Persona
+    from interalign.pipeline.rehearsal import estimate, sample_calls
+    from interalign.run import RunFolder, read_jsonl
+
+    if recipe.simulate.roles is None:
+        raise InputError(
+            "Rules play all roles of this recipe, so there are no calls.",
+            mend="name a model (--model, --base-url, or simulate.roles in the recipe).",
+        )
+    people = read_jsonl(RunFolder(folder).personas, Persona)[:limit]
+    if prompts:
+        for role, messages in sample_calls(people, recipe).items():
+            out.print(f"\n[bold]{role}[/bold]", highlight=False)
+            for message in messages:
+                out.print(f"[dim]{message.role}:[/dim]", highlight=False)
+                say(message.content)
+        return
+    rows = estimate(people, recipe, load_prices(prices))
+    out.print(_usage("estimate", rows))
+    out.print(
+        f"{len(people):,} personas, {recipe.simulate.turns} turns, policy {recipe.simulate.policy.name}; from a "
+        "rehearsal with scripts, replies taken as 120 tokens and four characters as a token.",
+        highlight=False,
+    )
+
+
+def _show(told: Simulation) -> None:
+    if told.usage:
+        out.print()
+        out.print(_usage("", told.usage))
+    for name, count in told.faults.items():
+        err.print(f"{escaped(name)}: {count:,} in {told.turns:,} user turns", highlight=False)
+    if told.hygiene is not None:
+        _show_hygiene(told.hygiene)
+    if told.missing_verdicts:
+        err.print(f"{told.missing_verdicts:,} replies have no verdict.", highlight=False)
+    if told.ended_early:
+        err.print(
+            f"{told.ended_early:,} conversations ended early; --grow with the trees goes on with them.",
+            highlight=False,
+        )
+
+
+def _show_hygiene(found: PairHygiene) -> None:
+    """What surface tells of the pairs; half is chance, and None where nothing can be said."""
+    table = Table(
+        title=f"{found.pairs:,} preference pairs: how often the chosen reply is the one with more ...", box=box.SIMPLE
+    )
+    for name in ("words", "emoji", "questions", "exclamations"):
+        table.add_column(name, justify="right")
+    cues = (found.longer, found.emoji, found.questions, found.exclamations)
+    table.add_row(*("–" if cue.wins is None else f"{cue.wins:.0%}" for cue in cues))
+    out.print(table)
+    if found.surface_guess is not None:
+        out.print(
+            f"A guess from these surfaces alone finds {found.surface_guess:.0%} of the chosen replies.", highlight=False
+        )
+    if found.disagreements is not None:
+        out.print(
+            f"The judge's two orders disagree on {found.disagreements:.0%} of {found.compared:,} compared pairs; "
+            f"{found.unreadable_votes:,} votes could not be read.",
+            highlight=False,
+        )
+
+
+def _usage(title: str, rows: Sequence[RoleUsage]) -> Table:
+    from interalign.conversations.cast import ROLES
+
+    table = Table(title=title or None, box=box.SIMPLE)
+    for name in ("role", "model"):
+        table.add_column(name)
+    for name in ("calls", "prompt tokens", "of these cached", "written tokens", "US$"):
+        table.add_column(name, justify="right")
+    for row in sorted(rows, key=lambda one: ROLES.index(one.role)):
+        table.add_row(
+            row.role,
+            escaped(row.model),
+            f"{row.calls:,}",
+            f"{row.prompt_tokens:,}",
+            f"{row.cached_tokens:,}",
+            f"{row.completion_tokens:,}",
+            _money(row.usd),
+        )
+    known = [row.usd for row in rows if row.usd is not None]
+    table.add_section()
+    table.add_row(
+        "all",
+        "",
+        f"{sum(row.calls for row in rows):,}",
+        f"{sum(row.prompt_tokens for row in rows):,}",
+        f"{sum(row.cached_tokens for row in rows):,}",
+        f"{sum(row.completion_tokens for row in rows):,}",
+        _money(sum(known)) if len(known) == len(rows) else "unknown",
+    )
+    return table
+
+
+def _money(usd: float | None) -> str:
+    return "unknown" if usd is None else f"{usd:,.4f}" if 0 < usd < 0.01 else f"{usd:,.2f}"

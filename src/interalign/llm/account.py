@@ -1,0 +1,376 @@
+"""What a run has used, by role and model, and the budget that it must keep to.
+
+What always holds:
+
+* an answer is counted once for a role, whether it was paid for just now or comes from the journal, so that the account
+  of a run that was resumed is that of a run that went through;
+* counts are whole tokens and money is reckoned from their sums, so that the order of the calls changes nothing;
+* money is None, never 0, where a price is not known;
+* with a budget, a new call is sent only while there is room for the most that it may cost. The last one may cost more
+  than is left: the budget is exceeded by less than that one call, as long as servers keep to `max_tokens`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from interalign.errors import BudgetSpent, InputError
+from interalign.llm.limits import prompt_estimate, text_estimate
+from interalign.llm.model import Answer, ChatModel, Request, Usage, call_key
+from interalign.llm.prices import FREE, Price, Prices
+from interalign.llm.sqlite import Wording, connect, translated
+from interalign.messages import Value
+
+__all__ = ["Account", "Budget", "RoleUsage"]
+
+_BUDGET = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(k|m|b)?\s*(usd|tokens?)\s*", re.IGNORECASE)
+_TIMES = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
+# What is left out of the answer's own JSON is read as 0; a damaged row is none that could be replayed.
+_PAID = """
+    SELECT key, json_extract(answer, '$.model'), json_extract(answer, '$.usage.prompt_tokens'),
+        json_extract(answer, '$.usage.cached_tokens'), json_extract(answer, '$.usage.completion_tokens'),
+        json_extract(request, '$.messages'), json_extract(answer, '$.text')
+    FROM calls WHERE json_valid(answer) AND json_valid(request)
+"""
+_WORDING = Wording(
+    name="The journal",
+    unreadable="restore it from a copy, or move it away and run the same command again.",
+    kept="paid answers are kept",
+)
+
+
+class Budget(Value):
+    """The most that a run may use: either money or tokens."""
+
+    usd: Annotated[float, Field(gt=0)] | None = None
+    tokens: Annotated[int, Field(gt=0)] | None = None
+    """Read and written together, of every model whether it costs money or not."""
+
+    @model_validator(mode="after")
+    def _check_one(self) -> Budget:
+        if (self.usd is None) == (self.tokens is None):
+            raise ValueError("either usd or tokens is needed")
+        return self
+
+    def __str__(self) -> str:
+        return _dollars(self.usd) if self.usd is not None else f"{self.tokens:,} tokens"
+
+    @classmethod
+    def parse(cls, text: str) -> Budget:
+        """The budget in words: "20usd", "2.5 USD", "3000000 tokens", "3M tokens".
+
+        Raises:
+            InputError: it says neither, or nothing.
+        """
+        mend = 'write "20usd" or "3M tokens".'
+        found = _BUDGET.fullmatch(text)
+        number, times, unit = found.groups() if found else ("0", None, "")
+        in_money = unit.lower() == "usd"
+        if found is None or (in_money and times):
+            raise InputError(f"The budget {text!r} is neither money nor tokens.", mend=mend)
+        amount = Decimal(number) * _TIMES[(times or "").lower()]
+        if not 0 < amount < Decimal(10) ** 15:
+            raise InputError(f"The budget {text!r} is none to work with.", mend=mend)
+        if in_money:
+            return cls(usd=float(amount))
+        if amount != int(amount):
+            raise InputError(f"The budget {text!r} is no whole number of tokens.", mend=mend)
+        return cls(tokens=int(amount))
+
+
+class RoleUsage(Value):
+    """What one role has used of one model."""
+
+    role: str
+    model: str
+    """As the server names it."""
+    calls: int
+    prompt_tokens: int
+    cached_tokens: int
+    completion_tokens: int
+    usd: float | None
+    """None where the price is not known."""
+    estimated: int = 0
+    """How many of the calls the server did not count: their tokens are reckoned at four characters each."""
+
+
+@dataclass
+class _Sum:
+    """A running sum of calls."""
+
+    calls: int = 0
+    prompt: int = 0
+    cached: int = 0
+    completion: int = 0
+    estimated: int = 0
+
+    def add(self, usage: Usage, *, estimated: bool) -> None:
+        self.calls += 1
+        self.prompt += usage.prompt_tokens
+        self.cached += usage.cached_tokens
+        self.completion += usage.completion_tokens
+        self.estimated += estimated
+
+    def usd(self, price: Price) -> float:
+        return price.usd(self.prompt, self.cached, self.completion)
+
+
+@dataclass(frozen=True)
+class _Bucket:
+    """What is added up together: one price holds for all of it."""
+
+    role: str
+    asked: str
+    """The name that the model was asked under; "" for what the journal held, which does not tell."""
+    served: str
+
+
+class Account:
+    """The account of a run. All models of the run that it meters belong to one event loop at a time.
+
+    Args:
+        budget: The most that may be used; None to count only.
+        prices: What models cost.
+        journal: The file of the run's journal. What it holds when the account is opened was paid for and counts against
+            the budget. Without it, each start of a run has the whole budget.
+
+    Raises:
+        InputError: the journal cannot be read.
+        StorageError: another process holds the journal.
+    """
+
+    def __init__(self, budget: Budget | None, prices: Prices, *, journal: Path | None = None) -> None:
+        self._budget = budget
+        self._limit = math.inf if budget is None else float(budget.usd or budget.tokens or 0)
+        self._prices = prices
+        self._free: set[str] = set()
+        self._known: dict[_Bucket, Price | None] = {}
+        self._sums: defaultdict[_Bucket, _Sum] = defaultdict(_Sum)
+        self._paid: defaultdict[_Bucket, _Sum] = defaultdict(_Sum)
+        self._counted: set[tuple[str, str]] = set()
+        self._held: set[str] = set()
+        self._reserved: dict[object, float] = {}
+        self._waiting: list[asyncio.Future[None]] = []
+        if budget is not None and journal is not None and journal.exists():
+            for key, served, usage, estimated in _read(journal):
+                self._held.add(key)
+                self._paid[_Bucket("", "", served)].add(usage, estimated=estimated)
+
+    def __repr__(self) -> str:
+        return f"Account({str(self._budget) if self._budget else None!r}, {len(self._counted)} calls)"
+
+    @property
+    def budget(self) -> Budget | None:
+        """The most that may be used."""
+        return self._budget
+
+    @property
+    def tokens(self) -> int:
+        """Tokens read and written, by all roles together."""
+        return sum(row.prompt + row.completion for row in self._sums.values())
+
+    @property
+    def usd(self) -> float | None:
+        """Money of all roles together; None where a price is not known."""
+        parts = [row.usd for row in self.rows()]
+        return None if None in parts else math.fsum(part for part in parts if part is not None)
+
+    def rows(self) -> tuple[RoleUsage, ...]:
+        """What each role has used of each model, in the order of the roles' and the models' names."""
+        ordered = sorted(self._sums.items(), key=lambda item: (item[0].role, item[0].served, item[0].asked))
+        return tuple(self._row(bucket, total) for bucket, total in ordered)
+
+    def _row(self, bucket: _Bucket, total: _Sum) -> RoleUsage:
+        price = self._price(bucket)
+        return RoleUsage(
+            role=bucket.role,
+            model=bucket.served,
+            calls=total.calls,
+            prompt_tokens=total.prompt,
+            cached_tokens=total.cached,
+            completion_tokens=total.completion,
+            usd=None if price is None else total.usd(price),
+            estimated=total.estimated,
+        )
+
+    def check(self, models: Iterable[ChatModel]) -> None:
+        """Refuse a budget in money where a model's price is not known; metered models that are free pass.
+
+        Raises:
+            InputError: the price of at least one model is not known.
+        """
+        names = dict.fromkeys(model.name for model in models)
+        unknown = [name for name in names if self._price(_Bucket("", name, name)) is None]
+        if unknown and self._in_money:
+            raise InputError(
+                f"The price of {', '.join(unknown)} is not known, so the budget of {self._budget} cannot be kept.",
+                mend='name the price in a price file, or give the budget in tokens ("3M tokens").',
+            )
+
+    def metered(self, model: ChatModel, role: str, *, free: bool = False) -> ChatModel:
+        """`model`, with its answers counted for `role` and its new calls kept within the budget.
+
+        It goes around the journal: `account.metered(journalled(model, journal), role)`. When the budget is spent, a
+        further call raises BudgetSpent; what is in flight is finished and counted even when its caller is cancelled.
+
+        A call that the journal held when the account was opened is never refused: its answer is paid for, and refusing
+        it would take finished work out of a run that is resumed. It needs no room in the budget either, since all that
+        the journal held counts from the start. So a run that is resumed with the same budget goes to where it stopped
+        and pays for nothing further, in whatever order it asks; with a larger one it goes on from there.
+
+        Args:
+            model: What is to answer.
+            role: Which role it answers for.
+            free: Whether it costs nothing (it runs in this process).
+
+        Raises:
+            InputError: the budget is in money and the model's price is not known.
+        """
+        if free:
+            self._free.add(model.name)
+        self.check([model])
+        return _Metered(self, model, role)
+
+    @property
+    def _in_money(self) -> bool:
+        return self._budget is not None and self._budget.usd is not None
+
+    def _price(self, bucket: _Bucket) -> Price | None:
+        if bucket.asked in self._free:
+            return FREE
+        if bucket not in self._known:
+            self._known[bucket] = self._prices.of(bucket.served) or self._prices.of(bucket.asked)
+        return self._known[bucket]
+
+    def _worth(self, bucket: _Bucket, total: _Sum) -> float:
+        """What a sum takes of the budget, in the budget's unit."""
+        if not self._in_money:
+            return total.prompt + total.completion
+        price = self._price(bucket)
+        return 0.0 if price is None else total.usd(price)
+
+    def _spent(self) -> float:
+        paid = math.fsum(self._worth(*item) for item in self._paid.items())
+        # A server may name its model otherwise than it is asked for. Such answers in the journal have no price until
+        # they are asked for again.
+        counted = math.fsum(self._worth(*item) for item in self._sums.items())
+        return max(paid, counted)
+
+    async def _room(self, model: str, role: str, request: Request) -> object:
+        """Wait until there is room for a new call; returns what `_leave` gives the room back by."""
+        most = _Sum(prompt=prompt_estimate(request), completion=request.sampling.max_tokens)
+        need = self._worth(_Bucket(role, model, model), most)
+        while need and self._reserved and self._spent() + sum(self._reserved.values()) + need > self._limit:
+            if self._spent() >= self._limit:
+                break
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiter)
+            await waiter
+        if need and self._spent() >= self._limit:
+            raise BudgetSpent(
+                f"The budget of {self._budget} is spent ({self._used()}); the {role} asked for more.",
+                mend="raise --budget and run the same command again: answers that were paid for are kept.",
+            )
+        ticket = object()
+        self._reserved[ticket] = need
+        return ticket
+
+    def _leave(self, ticket: object) -> None:
+        del self._reserved[ticket]
+        waiting, self._waiting = self._waiting, []
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    def _used(self) -> str:
+        spent = self._spent()
+        return _dollars(spent) if self._in_money else f"{int(spent):,} tokens"
+
+    def _count(self, model: str, role: str, key: str, request: Request, answer: Answer) -> None:
+        usage, estimated = _usage(request, answer)
+        bucket = _Bucket(role, model, answer.model)
+        if (role, key) not in self._counted:
+            self._counted.add((role, key))
+            self._sums[bucket].add(usage, estimated=estimated)
+        if key not in self._held:
+            self._held.add(key)
+            self._paid[bucket].add(usage, estimated=estimated)
+
+
+class _Metered:
+    def __init__(self, account: Account, model: ChatModel, role: str) -> None:
+        self._account = account
+        self._model = model
+        self._role = role
+        self._in_flight: set[asyncio.Task[Answer]] = set()
+
+    def __repr__(self) -> str:
+        return f"metered({self._model!r}, {self._role!r})"
+
+    @property
+    def name(self) -> str:
+        return self._model.name
+
+    async def complete(self, request: Request) -> Answer:
+        account, key = self._account, call_key(self.name, request)
+        ticket = None if key in account._held else await account._room(self.name, self._role, request)
+        task = asyncio.create_task(self._ask(key, request, ticket))
+        self._in_flight.add(task)
+        task.add_done_callback(self._done)
+        return await asyncio.shield(task)
+
+    def _done(self, task: asyncio.Task[Answer]) -> None:
+        self._in_flight.discard(task)
+        if not task.cancelled():
+            # Every caller may have been cancelled meanwhile; asyncio would then complain that nobody looked.
+            task.exception()
+
+    async def _ask(self, key: str, request: Request, ticket: object | None) -> Answer:
+        try:
+            answer = await self._model.complete(request)
+            self._account._count(self.name, self._role, key, request, answer)
+            return answer
+        finally:
+            if ticket is not None:
+                self._account._leave(ticket)
+
+
+def _usage(request: Request, answer: Answer) -> tuple[Usage, bool]:
+    """What a call used, and whether it is an estimate since the server did not count."""
+    usage = answer.usage
+    if usage.prompt_tokens or usage.completion_tokens:
+        return usage, False
+    return Usage(prompt_tokens=prompt_estimate(request), completion_tokens=text_estimate(answer.text)), True
+
+
+def _read(journal: Path) -> Iterator[tuple[str, str, Usage, bool]]:
+    """Key, served model, usage, and whether that is an estimate, of each answer in a journal."""
+    connection = connect(journal, _WORDING)
+    try:
+        with translated(journal, _WORDING):
+            if not connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'calls'").fetchone()[0]:
+                return
+            for key, served, prompt, cached, completion, asked, text in connection.execute(_PAID):
+                known = bool(prompt or completion)
+                usage = Usage(
+                    prompt_tokens=prompt if known else text_estimate(asked),
+                    cached_tokens=cached or 0,
+                    completion_tokens=completion if known else text_estimate(text),
+                )
+                yield key, served, usage, not known
+    finally:
+        connection.close()
+
+
+def _dollars(amount: float) -> str:
+    return f"{amount:,.2f} USD" if amount >= 1 else f"{amount:.2g} USD"

@@ -1,0 +1,176 @@
+"""Stage 2: conversation trees and preference tables, by rules or by language models in every role."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from pydantic import Field
+
+from interalign.conversations.cast import ROLES, open_cast
+from interalign.conversations.export import write_preference_tables
+from interalign.conversations.hygiene import PairHygiene, pair_hygiene
+from interalign.conversations.preferences import preferences
+from interalign.conversations.simulate import grow_trees
+from interalign.conversations.tree import Tree
+from interalign.conversations.turn import Cast
+from interalign.errors import InputError, ModelError
+from interalign.llm.account import Account, Budget, RoleUsage
+from interalign.llm.journal import journalled
+from interalign.llm.model import ChatModel
+from interalign.llm.prices import load_prices
+from interalign.messages import Value
+from interalign.personas.persona import Persona
+from interalign.pipeline.stopping import stopping
+from interalign.pipeline.work import Work
+from interalign.roles.llm.player import instructions, prompt_hashes
+from interalign.roles.responder import ModelResponder, Responder, policy_prompt
+from interalign.roles.user import refuse_unplayable
+from interalign.run import read_json, read_jsonl, write_json, write_jsonl
+
+__all__ = ["Simulation", "simulate", "training_personas"]
+
+
+class Simulation(Value):
+    """What `simulation.json` tells of the stage."""
+
+    trees: int
+    ended_early: int
+    pairs: int
+    hygiene: PairHygiene | None = None
+    """What surface tells of the pairs; None with rule-based roles, whose judge measures, and without scikit-learn."""
+    turns: int
+    """User turns in all trees."""
+    faults: dict[str, int]
+    """What was refused or could not be read, by role and check."""
+    missing_verdicts: int
+    usage: tuple[RoleUsage, ...] = ()
+    prompts: dict[str, str] = Field(default_factory=dict)
+    """Hashes of the instructions of each role; empty with rule-based roles."""
+
+
+def simulate(
+    work: Work,
+    *,
+    grow_on: Path | None = None,
+    budget: Budget | None = None,
+    prices: Path | None = None,
+    limit: int | None = None,
+) -> Simulation:
+    """Write `trees.jsonl`, the preference tables and `simulation.json`.
+
+    Args:
+        work: The run.
+        grow_on: Trees to grow on, as the recipe's policy and turns have it; left out, trees are grown from nothing.
+        budget: What the calls of this run may cost, earlier commands included.
+        prices: A table of prices in place of the package's.
+        limit: Talk to the first so many personas only.
+
+    Raises:
+        StopWork: the budget is spent, or the user stopped it. The same command goes on from there.
+        ModelError: every conversation failed. Nothing is written, so the same command tries again.
+        InputError: personas that the roles cannot play, or a budget that cannot be kept for want of a price.
+    """
+    if work.run.trees.exists() and grow_on is None:
+        trees = read_jsonl(work.run.trees, Tree)
+        work.done("conversation trees")
+        kept = work.run.root / "simulation.json"
+        usage = read_json(kept, Simulation).usage if kept.exists() else ()
+    else:
+        personas = training_personas(work)[:limit]
+        before = _before(grow_on, personas) if grow_on else {}
+        account = Account(budget, load_prices(prices), journal=work.run.journal)
+        trees = asyncio.run(_grow(work, personas, before, account))
+        _refuse_all_failed(trees)
+        usage = account.rows()
+        write_jsonl(work.run.trees, trees)
+    if grow_on is not None or not (work.run.preferences / "sft.parquet").exists():
+        write_preference_tables(work.run.preferences, trees, work.recipe.preferences, policy_prompt())
+    simulation = _told(work, trees, usage)
+    write_json(work.run.root / "simulation.json", simulation)
+    work.console.print(
+        f"{'':<34} {simulation.trees} trees, {simulation.ended_early} ended early, {simulation.pairs} preference pairs"
+    )
+    return simulation
+
+
+def training_personas(work: Work) -> list[Persona]:
+    """The personas of the run, which the recipe's roles must be able to play; raises InputError."""
+    personas = read_jsonl(work.run.personas, Persona)
+    if work.recipe.simulate.roles is None:
+        for persona in personas:
+            refuse_unplayable(persona)
+    return personas
+
+
+def _before(path: Path, personas: Sequence[Persona]) -> dict[str, Tree]:
+    trees = {tree.persona_id: tree for tree in read_jsonl(path, Tree)}
+    unknown = sorted(trees.keys() - {persona.id for persona in personas})
+    if unknown:
+        raise InputError(
+            f"{path} has trees of {len(unknown)} personas that this run does not have; the first is {unknown[0]}.",
+            mend="put the trees beside the personas that they were grown with.",
+        )
+    return trees
+
+
+async def _grow(work: Work, personas: Sequence[Persona], before: Mapping[str, Tree], account: Account) -> list[Tree]:
+    config = work.recipe.simulate
+    work.run.begin("simulate", *(("train", "benchmark") if config.policy_samples else ()))
+    if config.roles is None:
+        cast = Cast(policy=_policy(work) if config.policy_samples else None)
+        return await _collect(work, personas, before, cast)
+    async with stopping(work.console) as gate:
+
+        def wrap(model: ChatModel, role: str, free: bool) -> ChatModel:
+            return account.metered(gate.guarded(journalled(model, work.journal)), role, free=free)
+
+        async with open_cast(config, wrap) as cast:
+            return await _collect(work, personas, before, cast)
+
+
+async def _collect(work: Work, personas: Sequence[Persona], before: Mapping[str, Tree], cast: Cast) -> list[Tree]:
+    trees = []
+    with work.bar("conversation trees", len(personas)) as bar:
+        async for tree in grow_trees(personas, work.recipe.simulate, work.recipe.seed, cast, before):
+            trees.append(tree)
+            bar.advance()
+    return trees
+
+
+def _policy(work: Work) -> Responder:
+    from interalign.llm.local import LocalModel
+
+    model: ChatModel = journalled(LocalModel(work.recipe.train.base), work.journal)
+    return ModelResponder(model, work.recipe.benchmark.sampling)
+
+
+def _refuse_all_failed(trees: Sequence[Tree]) -> None:
+    # Written down they would count as done, and a server that was only switched off would never be asked again.
+    if trees and not any(tree.nodes for tree in trees):
+        raise ModelError(f"Every conversation failed; the first one said: {trees[0].failure}")
+
+
+def _told(work: Work, trees: Sequence[Tree], usage: tuple[RoleUsage, ...]) -> Simulation:
+    faults: dict[str, int] = {}
+    for tree in trees:
+        for fault in tree.faults:
+            name = f"{fault.role}: {fault.check}"
+            faults[name] = faults.get(name, 0) + 1
+    roles = work.recipe.simulate.roles
+    measured = roles is not None and find_spec("sklearn") is not None
+    return Simulation(
+        trees=len(trees),
+        ended_early=sum(tree.failure is not None for tree in trees),
+        pairs=len(preferences(trees, work.recipe.preferences)),
+        hygiene=pair_hygiene(trees, work.recipe.preferences) if measured else None,
+        turns=sum(1 for tree in trees for _ in tree.user_turns()),
+        faults=dict(sorted(faults.items())),
+        missing_verdicts=sum(node.verdict is None for tree in trees for node in tree.nodes if node.role == "assistant"),
+        usage=usage,
+        prompts={}
+        if roles is None
+        else prompt_hashes({role: instructions(role, getattr(roles, role).prompt) for role in ROLES}),
+    )

@@ -1,0 +1,222 @@
+"""Language models that play a role: who answers, what they are told, and how an answer is read.
+
+What always holds: a role's instructions are the same bytes in every call; personas, chats and replies stand after them
+as JSON between tags that no text can close; who answers depends on the seed alone; an answer that is not what was asked
+for is an error, never a default.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import math
+import re
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from random import Random
+from typing import Annotated, Any, ClassVar, TypeVar
+
+from pydantic import Field, ValidationError
+
+from interalign.errors import InputError, ModelError, StopWork, StorageError
+from interalign.llm.backends import ModelConfig
+from interalign.llm.model import Answer, ChatModel, Request, Sampling
+from interalign.messages import Chat, Message, Value
+from interalign.personas.generate import as_data
+from interalign.personas.persona import Persona
+from interalign.run import derive_seed
+
+__all__ = [
+    "Form",
+    "Player",
+    "RoleConfig",
+    "RoleFailure",
+    "WeightedModel",
+    "all_or_first_error",
+    "instructions",
+    "packaged",
+    "prompt_hashes",
+    "setting",
+    "tagged",
+]
+
+_FENCED = re.compile(r"\s*```(?:json)?[ \t]*\n(.*?)\n?```\s*", re.DOTALL)
+_POLICIES = frozenset({"tailored", "generic"})
+
+
+class WeightedModel(Value):
+    """One of the models that play a role, and how often it does, compared with the others."""
+
+    model: ModelConfig
+    weight: Annotated[float, Field(gt=0)] = 1
+
+
+class RoleConfig(Value):
+    """Which language models play a role."""
+
+    models: Annotated[tuple[WeightedModel, ...], Field(min_length=1)]
+    sampling: Sampling = Sampling()
+    prompt: str | None = None
+    """Path of a text file that replaces the package's instructions. It must ask for an answer of the same form."""
+
+
+class RoleFailure(ModelError):
+    """A language model was asked twice, or gave nothing, and its answer cannot be used in its role."""
+
+
+class Form(Value):
+    """The form of an answer in JSON. `example` shows it to a model that has missed it."""
+
+    example: ClassVar[str]
+
+
+F = TypeVar("F", bound=Form)
+T = TypeVar("T")
+
+
+class Player:
+    """The models that play one role, and the instructions that they get.
+
+    Raises:
+        InputError: there is no model, or a weight is not a positive number.
+    """
+
+    def __init__(self, models: Sequence[tuple[ChatModel, float]], sampling: Sampling, instructions: str) -> None:
+        if not models or not all(0 < weight < math.inf for _, weight in models):
+            raise InputError("A role needs at least one model, and each a positive weight.")
+        self._models = [model for model, _ in models]
+        self._weights = [weight for _, weight in models]
+        self._sampling = sampling
+        self.instructions = instructions
+
+    def pick(self, seed: int) -> ChatModel:
+        """The model that a seed draws, by weight."""
+        return Random(derive_seed(seed, "player")).choices(self._models, self._weights)[0]
+
+    async def ask(
+        self, data: str, seed: int, *, schema: dict[str, Any] | None = None, draw: int | None = None
+    ) -> Answer:
+        """The answer to one message after the instructions; see `reply`."""
+        return await self.reply(_one(data), seed, schema=schema, draw=draw)
+
+    async def reply(
+        self, chat: Chat, seed: int, *, schema: dict[str, Any] | None = None, draw: int | None = None
+    ) -> Answer:
+        """The answer to a chat after the instructions.
+
+        Args:
+            chat: Messages; the last one is the user's.
+            seed: Of the answer.
+            schema: JSON schema that the answer is wished to keep to.
+            draw: Seed that draws the model; without one `seed` does.
+
+        Raises:
+            ModelError: there is no usable answer.
+        """
+        model = self.pick(seed if draw is None else draw)
+        messages = (Message(role="system", content=self.instructions), *chat)
+        return await model.complete(
+            Request(messages=messages, sampling=self._sampling, seed=seed, response_schema=schema)
+        )
+
+    async def ask_for(self, form: type[F], data: str, seed: int, *, draw: int | None = None) -> tuple[F, str]:
+        """The answer to one message in the wanted form, after one attempt to mend it, and the model that gave it.
+
+        Raises:
+            RoleFailure: the second answer cannot be read either.
+            ModelError: there is no usable answer.
+        """
+        chat = _one(data)
+        schema = form.model_json_schema()
+        answer = await self.reply(chat, seed, schema=schema, draw=draw)
+        try:
+            return _read(form, answer.text), answer.model
+        except _Unreadable as problem:
+            repair = packaged("repair").format(problem=problem, form=form.example)
+        chat = (*chat, Message(role="assistant", content=answer.text), *_one(repair))
+        answer = await self.reply(chat, seed, schema=schema, draw=draw)
+        try:
+            return _read(form, answer.text), answer.model
+        except _Unreadable as problem:
+            cut = " (it was cut off at max_tokens)" if answer.finish == "length" else ""
+            what = f"{answer.model} gave an answer that cannot be read: {problem}{cut}."
+        raise RoleFailure(what, mend="raise max_tokens, or give the role another model.")
+
+
+async def all_or_first_error(calls: Iterable[Awaitable[T]]) -> list[T]:
+    """All results; or, when all have ended, the error that matters most: one that stops the work, then the first."""
+    ended = await asyncio.gather(*calls, return_exceptions=True)
+    errors = [one for one in ended if isinstance(one, BaseException)]
+    for error in sorted(errors, key=lambda one: not isinstance(one, StopWork | StorageError)):
+        raise error
+    return [one for one in ended if not isinstance(one, BaseException)]
+
+
+class _Unreadable(Exception):
+    """An answer that is not what was asked for; the text says why, in words that a model can mend it by."""
+
+
+def _one(content: str) -> Chat:
+    return (Message(role="user", content=content),)
+
+
+def _read(form: type[F], text: str) -> F:
+    """The answer in a text that is its JSON, or one block of code with it; nothing is fished out of prose."""
+    fenced = _FENCED.fullmatch(text)
+    try:
+        return form.model_validate_json(fenced[1] if fenced else text, strict=True)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise _Unreadable(f"{where}: {first['msg']}" if where else first["msg"]) from None
+
+
+def setting(persona: Persona, chat: Chat) -> str:
+    """What every prompt about a person begins with: who it is, and the chat, which grows at its end, line by line."""
+    person = {"profile": persona.profile, "personality": persona.personality}
+    lines = "".join(f"{as_data({message.role: message.content})}\n" for message in chat)
+    return f"{tagged('persona', person)}\n\n<chat>\n{lines}</chat>"
+
+
+def tagged(tag: str, content: Any) -> str:
+    """`content` as JSON in a tag that no text in it can close."""
+    return f"<{tag}>{as_data(content)}</{tag}>"
+
+
+def instructions(role: str, path: str | None = None) -> str:
+    """What the models that play a role are told, from the package or from a file in its place.
+
+    Args:
+        role: `user`, `inducer`, `judge`, or `tailored` and `generic`, who are told what every policy is.
+        path: The file (`RoleConfig.prompt`).
+
+    Raises:
+        InputError: the file is missing, cannot be read, or is empty.
+    """
+    if path is None:
+        return packaged("policy" if role in _POLICIES else role)
+    mend = f"give the {role} a UTF-8 text file with instructions, or none for the package's own."
+    try:
+        # Some editors begin a file with a byte order mark.
+        text = Path(path).read_text(encoding="utf-8-sig").strip()
+    except UnicodeDecodeError:
+        raise InputError(f"{path} is not UTF-8 text.", mend=mend) from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}.", mend=mend) from error
+    if not text:
+        raise InputError(f"{path} is empty.", mend=mend)
+    return text
+
+
+@cache
+def packaged(name: str) -> str:
+    """The text of `roles/prompts/<name>.txt`."""
+    return (files("interalign.roles") / "prompts" / f"{name}.txt").read_text(encoding="utf-8").strip()
+
+
+def prompt_hashes(told: Mapping[str, str]) -> dict[str, str]:
+    """Where results come from: for each role its instructions, and for the texts that roles share, 12 hex digits."""
+    texts = {**told, "notes": packaged("responder"), "repair": packaged("repair")}
+    return {name: hashlib.sha256(text.encode()).hexdigest()[:12] for name, text in texts.items()}

@@ -1,0 +1,277 @@
+"""Trees grown by scripts in every role: policies, growing on, faults and failures."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from interalign.conversations.cast import ROLES, cast_of
+from interalign.conversations.checks import ChecksConfig
+from interalign.conversations.policy import PolicyConfig, PolicyName, chosen
+from interalign.conversations.simulate import SimulateConfig, grow_more, grow_tree, grow_trees, roles_played_by
+from interalign.conversations.tree import Tree
+from interalign.conversations.turn import Cast
+from interalign.errors import Interrupted, ModelError, StorageError
+from interalign.llm.backends import ScriptedConfig
+from interalign.llm.model import Answer, Request
+from interalign.llm.scripted import ScriptedModel
+from interalign.personas.persona import Persona
+from interalign.personas.seeds import seeds
+from interalign.roles.llm.player import Player, instructions
+from interalign.roles.llm.script import scripts
+
+ROLE_CONFIGS = roles_played_by(ScriptedConfig())
+PERSONAS = [
+    Persona(profile=one.text, personality=other.text)
+    for one, other in zip(seeds("profile"), seeds("personality"), strict=True)
+]
+
+
+def config(turns: int = 3, policy: PolicyName = "path", **policy_changes: float) -> SimulateConfig:
+    policies = PolicyConfig.model_validate({"name": policy, **policy_changes})
+    return SimulateConfig(turns=turns, roles=ROLE_CONFIGS, policy=policies)
+
+
+def cast(changes: dict[str, Callable[[Request], str]] | None = None, checks: ChecksConfig | None = None) -> Cast:
+    """Scripts in all roles; `changes` answer for a role in their place."""
+    models = {role: ScriptedModel(role, answer) for role, answer in (changes or {}).items()}
+    players = {
+        role: Player(
+            [(models.get(role, scripts()[role]), 1.0)], getattr(ROLE_CONFIGS, role).sampling, instructions(role)
+        )
+        for role in ROLES
+    }
+    return replace(cast_of(players, config()), checks=checks)
+
+
+def grown(tree_config: SimulateConfig, players: Cast | None = None, count: int = 1) -> list[Tree]:
+    async def collect() -> list[Tree]:
+        return [tree async for tree in grow_trees(PERSONAS[:count], tree_config, 1, players or cast())]
+
+    return asyncio.run(collect())
+
+
+def shape(tree: Tree) -> list[tuple[int | None, str, bool]]:
+    return [(node.parent, node.source, node.continued) for node in tree.nodes]
+
+
+def test_a_conversation_of_models_is_complete_and_says_who_wrote_what() -> None:
+    for persona, tree in zip(PERSONAS, grown(config(4), count=6), strict=False):
+        assert (tree.persona_id, tree.failure, tree.faults) == (persona.id, None, ())
+        assert [node.source for node in tree.nodes] == ["user", "tailored", "generic"] * 4
+        assert {node.model for node in tree.nodes if node.role == "user"} == {scripts()["user"].name}
+        assert all(node.verdict is not None for node in tree.nodes if node.role == "assistant")
+        assert len(tree.comparisons) == 4
+        assert all({tree.nodes[i].parent for i in (one.first, one.second)} for one in tree.comparisons)
+        stated = [one for entry in tree.ledger(len(tree.nodes) - 1) for one in entry.stated]
+        assert stated
+        for entry in tree.ledger(len(tree.nodes) - 1):
+            said = next(n.content for n in tree.nodes if n.disclosure is not None and n.disclosure.turn == entry.turn)
+            assert all(one.words.casefold() in said.casefold() for one in entry.stated)
+
+
+@pytest.mark.parametrize(("depth", "users"), [(1, 4), (2, 1 + 2 * 3), (3, 1 + 2 + 4 * 2), (4, 1 + 2 + 4 + 8)])
+def test_full_trees_branch_up_to_their_depth(depth: int, users: int) -> None:
+    (tree,) = grown(config(4, "full", depth=depth))
+    assert tree.failure is None
+    assert len(list(tree.user_turns())) == users
+    for user in tree.user_turns():
+        replies = tree.children(user)
+        assert sum(tree.nodes[reply].continued for reply in replies) == (2 if tree.turn(user) < depth else 1)
+
+
+def test_the_best_policy_follows_the_judge() -> None:
+    (tree,) = grown(config(5, "best", greed=1.0))
+    for user in tree.user_turns():
+        best = max(tree.children(user), key=lambda i: tree.nodes[i].verdict.score if tree.nodes[i].verdict else 0)
+        assert tree.nodes[best].continued
+
+
+@given(
+    st.sampled_from(["path", "full", "best"]),
+    st.integers(1, 6),
+    st.integers(1, 5),
+    st.integers(1, 6),
+    st.floats(0, 0.999),
+    st.data(),
+)
+def test_a_policy_continues_what_is_there(
+    name: PolicyName, turn: int, replies: int, depth: int, luck: float, data: st.DataObject
+) -> None:
+    drawn = data.draw(st.integers(0, replies - 1))
+    best = data.draw(st.none() | st.integers(0, replies - 1))
+    policy = PolicyConfig(name=name, depth=depth, greed=0.5)
+    found = chosen(policy, turn, replies, drawn=drawn, best=best, luck=luck)
+    assert found and set(found) <= set(range(replies)) and len(set(found)) == len(found)
+    if name == "path":
+        assert found == (drawn,)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 3), st.integers(0, 3), st.integers(0, 19))
+def test_growing_on_gives_what_growing_at_once_gives(first: int, more: int, who: int) -> None:
+    async def both() -> tuple[Tree, Tree]:
+        short = await grow_tree(PERSONAS[who], config(first), 1, cast())
+        return (
+            await grow_more(short, PERSONAS[who], config(first + more), cast()),
+            await grow_tree(PERSONAS[who], config(first + more), 1, cast()),
+        )
+
+    on, at_once = asyncio.run(both())
+    assert on == at_once
+
+
+def test_other_branches_can_be_grown_later_and_what_was_there_stays() -> None:
+    (tree,) = grown(config(3))
+
+    async def more() -> Tree:
+        return await grow_more(tree, PERSONAS[0], config(3, "full", depth=3), cast())
+
+    on = asyncio.run(more())
+    assert len(list(on.user_turns())) == 1 + 2 + 4
+    for before, after in zip(tree.nodes, on.nodes, strict=False):
+        assert before == after or before.model_copy(update={"continued": True}) == after
+    assert set(tree.comparisons) <= set(on.comparisons)
+    assert all(node.verdict is not None for node in on.nodes if node.role == "assistant")
+
+
+def flips_role(_: Request) -> str:
+    return "As an AI language model, I can help you with that. How can I assist you today?"
+
+
+def test_a_faulty_user_is_asked_again_and_then_ends_the_conversation() -> None:
+    checks = ChecksConfig(retries=2)
+    (tree,) = grown(config(3), cast({"user": flips_role}, checks))
+    assert tree.nodes == ()
+    assert tree.failure is not None and tree.failure.startswith(
+        "turn 1: The user simulator gave no usable message in 3"
+    )
+    assert {fault.attempt for fault in tree.faults} == {0, 1, 2}
+    assert {fault.role for fault in tree.faults} == {"user"}
+    assert "role flip" in {fault.check for fault in tree.faults}
+
+
+def test_a_fault_that_is_mended_leaves_a_whole_conversation() -> None:
+    calls: list[Request] = []
+
+    def at_first(request: Request) -> str:
+        calls.append(request)
+        return flips_role(request) if len(calls) == 1 else scripts()["user"]._text(request)
+
+    (tree,) = grown(config(2), cast({"user": at_first}, ChecksConfig()))
+    assert tree.failure is None
+    assert {(fault.turn, fault.attempt) for fault in tree.faults} == {(1, 0)}
+    assert len(list(tree.user_turns())) == 2
+
+
+@pytest.mark.parametrize("rubbish", ["", "I think she sings.", '{"found": [', '{"found": [{"kind": "job"}]}'])
+def test_what_an_inducer_or_a_judge_mumbles_is_missing_and_counted(rubbish: str) -> None:
+    (tree,) = grown(config(2), cast({"inducer": lambda _: rubbish, "judge": lambda _: rubbish}))
+    assert tree.failure is None
+    assert len(list(tree.user_turns())) == 2
+    assert {(fault.role, fault.check) for fault in tree.faults} == {("inducer", "unreadable")}
+    assert all(node.verdict is None for node in tree.nodes)
+    assert all(one.votes == (None, None) and one.winner is None for one in tree.comparisons)
+    assert not any(entry.stated for entry in tree.ledger(len(tree.nodes) - 1))
+
+
+def test_a_responder_that_says_nothing_leaves_one_reply() -> None:
+    (tree,) = grown(config(2), cast({"generic": lambda _: "  "}))
+    assert tree.failure is None
+    assert [node.source for node in tree.nodes] == ["user", "tailored"] * 2
+    assert {fault.role for fault in tree.faults} == {"generic"}
+    assert tree.comparisons == ()
+
+
+def fails(error: Exception, *, after: int) -> Callable[[Request], str]:
+    calls: list[Request] = []
+
+    def answer(request: Request) -> str:
+        calls.append(request)
+        if len(calls) > after:
+            raise error
+        return scripts()["user"]._text(request)
+
+    return answer
+
+
+def test_a_server_that_fails_ends_one_conversation_and_growing_on_mends_it() -> None:
+    broken = cast({"user": fails(ModelError("gone."), after=1)})
+    (tree,) = grown(config(3), broken)
+    assert tree.failure == "turn 2: gone."
+    assert len(list(tree.user_turns())) == 1
+    on = asyncio.run(grow_more(tree, PERSONAS[0], config(3), cast()))
+    assert shape(on) == shape(grown(config(3))[0])
+    assert on.failure is None
+
+
+def test_a_judge_that_fails_costs_verdicts_only() -> None:
+    def gone(_: Request) -> str:
+        raise ModelError("gone.")
+
+    (tree,) = grown(config(2), cast({"judge": gone}))
+    assert tree.failure == "judge: gone."
+    assert len(list(tree.user_turns())) == 2
+    assert all(node.verdict is None for node in tree.nodes)
+
+
+@pytest.mark.parametrize("error", [Interrupted("Stopped."), StorageError("full.")])
+def test_what_is_no_fault_of_a_conversation_stops_all(error: Exception) -> None:
+    with pytest.raises(type(error)):
+        grown(config(3), cast({"user": fails(error, after=4)}), count=4)
+
+
+class Slow:
+    """A model that takes its time and knows how many calls were begun one after another."""
+
+    def __init__(self, model: ScriptedModel) -> None:
+        self._model = model
+
+    @property
+    def name(self) -> str:
+        return self._model.name
+
+    async def complete(self, request: Request) -> Answer:
+        await asyncio.sleep(0.02)
+        return await self._model.complete(request)
+
+
+def test_a_turn_is_three_calls_in_a_row() -> None:
+    players = {
+        role: Player([(Slow(scripts()[role]), 1.0)], getattr(ROLE_CONFIGS, role).sampling, instructions(role))
+        for role in ROLES
+    }
+
+    async def timed() -> float:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        await grow_tree(PERSONAS[0], config(5), 1, replace(cast_of(players, config()), checks=None))
+        return loop.time() - began
+
+    # Five in a row would take 0.5 s and more; three take 0.3 s, and one more for the last judge.
+    assert asyncio.run(timed()) >= 0.3
+
+
+def test_the_order_in_which_calls_end_changes_nothing() -> None:
+    def dawdling(seed: int) -> Cast:
+        class Dawdling(Slow):
+            async def complete(self, request: Request) -> Answer:
+                for _ in range((hash(request.model_dump_json()) + seed) % 7):
+                    await asyncio.sleep(0)
+                return await self._model.complete(request)
+
+        players = {
+            role: Player([(Dawdling(scripts()[role]), 1.0)], getattr(ROLE_CONFIGS, role).sampling, instructions(role))
+            for role in ROLES
+        }
+        return replace(cast_of(players, config()), checks=None)
+
+    for policy in ("path", "full", "best"):
+        prompt: Sequence[Tree] = grown(config(3, policy), count=4)
+        for seed in range(3):
+            assert grown(config(3, policy), dawdling(seed), count=4) == prompt
