@@ -15,7 +15,7 @@ import re
 import secrets
 import socket
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -226,13 +226,16 @@ class RunFolder:
 
     @classmethod
     @contextmanager
-    def open(cls, path: Path, recipe: str, *, versions: Mapping[str, str]) -> Iterator[RunFolder]:
+    def open(
+        cls, path: Path, recipe: str, *, versions: Mapping[str, str], free: Sequence[str] = ()
+    ) -> Iterator[RunFolder]:
         """Hold the run folder at `path` for this process; it is made on first use.
 
         Args:
             path: The folder.
             recipe: The resolved recipe as TOML. It is written on first use and compared, value by value, later. A table
                 may change until a stage that it decides has begun (`begin`), and all of it until anything is made.
+            free: Beginnings of dotted keys that may change all the same, as where work goes on in another way.
             versions: Package to version, written to `versions.json`; it describes the last use of the folder.
 
         Raises:
@@ -245,7 +248,7 @@ class RunFolder:
         if folder.root.exists() and not folder.root.is_dir():
             raise InputError(f"{path} is a file, not a folder.", mend="choose another folder with --out.")
         with _locked(folder.root):
-            _settle_recipe(folder.root, recipe)
+            _settle_recipe(folder.root, recipe, free)
             _remove_unfinished(folder.root)
             write_json(folder.root / "versions.json", dict(versions))
             yield folder
@@ -346,7 +349,7 @@ def _remove_unfinished(root: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _settle_recipe(root: Path, recipe: str) -> None:
+def _settle_recipe(root: Path, recipe: str, free: Sequence[str]) -> None:
     now = _parsed(recipe, "The resolved recipe")
     path = root / "recipe.toml"
     if not path.exists():
@@ -359,7 +362,11 @@ def _settle_recipe(root: Path, recipe: str) -> None:
             f"{path} cannot be read: {error}.", mend="restore the file, or choose another folder with --out."
         ) from error
     differences = _differences(before, now)
-    settled = [] if _nothing_made(root) else [one for one in differences if _is_settled(root, one)]
+    settled = (
+        []
+        if _nothing_made(root)
+        else [one for one in differences if not one.startswith(tuple(free)) and _is_settled(root, one)]
+    )
     if differences and not settled:
         write_text(path, recipe)
     elif differences:

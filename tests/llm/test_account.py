@@ -280,6 +280,21 @@ def test_a_journal_with_uncounted_calls_or_unpriced_models_can_be_used(tmp_path:
     assert refused(gathered(Account(Budget(tokens=3), PRICES, journal=path).metered(script, "user"), [0, 1])) == 1
 
 
+def test_what_a_journal_holds_under_another_name_is_priced_once_that_name_is_known(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+
+    def start() -> tuple[int, int]:
+        server = Server(steady(prompt=2, completion=99), served="alias")
+        account = Account(Budget(usd=450e-6), PRICES, journal=path)
+        with Journal.open(path) as journal:
+            model = account.metered(journalled(server, journal), "user")
+            gathered(model, [0])
+            return refused(gathered(model, range(9))), len(server.asked)
+
+    assert start() == (6, 3)
+    assert start() == (6, 0)
+
+
 def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
     path.write_bytes(b"no journal" * 200)

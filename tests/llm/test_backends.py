@@ -7,8 +7,9 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from interalign.errors import InputError
-from interalign.llm.backends import LocalConfig, ModelConfig, ScriptedConfig, open_model
+from interalign.llm.backends import LocalConfig, ModelConfig, ScriptedConfig, costs_nothing, open_model
 from interalign.llm.endpoint import EndpointConfig
+from interalign.llm.inspect import InspectConfig
 from interalign.llm.model import Request
 from interalign.llm.scripted import ScriptedModel
 from interalign.messages import Message
@@ -35,6 +36,7 @@ def test_a_table_is_told_by_its_backend() -> None:
     assert parsed({"backend": "local"}) == LocalConfig()
     table = {"backend": "endpoint", "base_url": "http://localhost:1/v1", "model": "m"}
     assert parsed(table) == EndpointConfig(base_url="http://localhost:1/v1", model="m")
+    assert parsed({"backend": "inspect", "model": "openai/gpt-4o"}) == InspectConfig(model="openai/gpt-4o")
 
 
 @pytest.mark.parametrize("table", [{"backend": "magic"}, {}, {"backend": "scripted", "model": "m"}])
@@ -56,3 +58,19 @@ def test_a_server_answers_under_its_name() -> None:
     with serving(completion("served")) as server:
         name, text = ask(EndpointConfig(base_url=server.base_url, model="m"))
     assert (name, text) == (f"m@{server.base_url}", "served")
+
+
+def test_an_inspect_table_opens_inspects_model() -> None:
+    pytest.importorskip("inspect_ai.model", reason="inspect-ai is not installed (the extra 'inspect')")
+
+    async def name() -> str:
+        async with open_model(InspectConfig(model="mockllm/model"), SCRIPTS, "writer") as model:
+            return model.name
+
+    assert asyncio.run(name()) == "mockllm/model@inspect"
+
+
+def test_only_what_runs_in_this_process_costs_nothing() -> None:
+    endpoint = EndpointConfig(base_url="http://localhost:1/v1", model="m")
+    assert [costs_nothing(config) for config in (ScriptedConfig(), LocalConfig())] == [True, True]
+    assert [costs_nothing(config) for config in (endpoint, InspectConfig(model="a/b"))] == [False, False]

@@ -221,6 +221,48 @@ def test_no_more_requests_than_agreed_are_in_flight() -> None:
         asyncio.run(many(server))
 
 
+@pytest.mark.parametrize(
+    ("limits", "arrived"), [({}, 4), ({"requests_per_minute": 1}, 1), ({"tokens_per_minute": 1}, 0)]
+)
+def test_what_may_be_asked_in_a_minute_is_shared_by_all_who_ask_the_same_model(
+    limits: dict[str, int], arrived: int
+) -> None:
+    async def both(server: FaultyServer) -> None:
+        limited = config(server.base_url, **limits)
+        async with EndpointModel(limited) as one, EndpointModel(limited) as other:
+            requests = [HELLO.model_copy(update={"sample": sample}) for sample in range(2)]
+            tasks = [asyncio.create_task(model.complete(request)) for model in (one, other) for request in requests]
+            while len(server.bodies) < arrived:
+                await asyncio.sleep(0.005)
+            # Time for one more to arrive, if there were one.
+            await asyncio.sleep(0.2)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    with serving(completion()) as server:
+        asyncio.run(both(server))
+        assert len(server.bodies) == arrived
+
+
+def test_tokens_are_reserved_by_estimate_and_settled_by_usage() -> None:
+    async def once(server: FaultyServer) -> int:
+        async with EndpointModel(config(server.base_url, tokens_per_minute=60_000)) as model:
+            # Ten by estimate, nine by the server's count.
+            await model.complete(HELLO.model_copy(update={"sampling": Sampling(max_tokens=6)}))
+            return model._limit._here()._owed
+
+    with serving(completion()) as server:
+        assert asyncio.run(once(server)) == -1
+
+
+def test_other_limits_for_a_model_that_is_open_are_refused() -> None:
+    first = EndpointModel(config("http://localhost:1/v1", requests_per_minute=5))
+    with pytest.raises(InputError, match=r"limited in two ways.*5 requests per minute, and not at all"):
+        EndpointModel(config("http://localhost:1/v1"))
+    asyncio.run(first.aclose())
+
+
 def test_the_key_appears_nowhere(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     replies = [
@@ -282,6 +324,8 @@ def test_a_key_that_no_header_can_hold_is_refused_without_showing_it(key: str, m
         {"timeout_s": 0},
         {"max_retries": -1},
         {"model": ""},
+        {"requests_per_minute": 0},
+        {"tokens_per_minute": 0},
         {"api_key": KEY},
     ],
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -46,11 +46,11 @@ def chosen_recipe(recipe: Path | None, folder: Path, default: Recipe | None = No
 
 
 @contextmanager
-def work_in(folder: Path, recipe: Recipe) -> Iterator[Work]:
-    """Hold a run folder, with progress on the error stream."""
+def work_in(folder: Path, recipe: Recipe, free: Sequence[str] = ()) -> Iterator[Work]:
+    """Hold a run folder, with progress on the error stream; keys of the recipe that begin as in `free` may change."""
     from interalign.pipeline.work import Work
 
-    with Work.open(recipe, folder, err) as work:
+    with Work.open(recipe, folder, err, free) as work:
         yield work
 
 

@@ -79,7 +79,9 @@ def simulate(
     if estimate or show_prompts:
         _rehearse(folder, chosen, personas, prices, prompts=show_prompts)
         return
-    with work_in(folder, chosen) as work:
+    # Growing on is growing in another way.
+    free = ("simulate.policy.", "simulate.turns") if grow is not None else ()
+    with work_in(folder, chosen, free) as work:
         told = run(work, grow_on=grow, budget=cap, prices=prices, limit=personas)
     _show(told)
 
@@ -161,9 +163,7 @@ def _show(told: Simulation) -> None:
 
 def _show_hygiene(found: PairHygiene) -> None:
     """What surface tells of the pairs; half is chance, and None where nothing can be said."""
-    table = Table(
-        title=f"{found.pairs:,} preference pairs: how often the chosen reply is the one with more ...", box=box.SIMPLE
-    )
+    table = Table(title="How often the chosen reply is the one with more", box=box.SIMPLE)
     for name in ("words", "emoji", "questions", "exclamations"):
         table.add_column(name, justify="right")
     cues = (found.longer, found.emoji, found.questions, found.exclamations)

@@ -154,17 +154,21 @@ class Account:
         self._limit = math.inf if budget is None else float(budget.usd or budget.tokens or 0)
         self._prices = prices
         self._free: set[str] = set()
-        self._known: dict[_Bucket, Price | None] = {}
+        self._known: dict[tuple[str, str], Price | None] = {}
+        # A server may name its model otherwise than it is asked for, and the journal tells the server's name only.
+        self._asked_as: dict[str, str] = {}
         self._sums: defaultdict[_Bucket, _Sum] = defaultdict(_Sum)
         self._paid: defaultdict[_Bucket, _Sum] = defaultdict(_Sum)
         self._counted: set[tuple[str, str]] = set()
         self._held: set[str] = set()
         self._reserved: dict[object, float] = {}
+        self._taken = 0.0
         self._waiting: list[asyncio.Future[None]] = []
         if budget is not None and journal is not None and journal.exists():
             for key, served, usage, estimated in _read(journal):
                 self._held.add(key)
                 self._paid[_Bucket("", "", served)].add(usage, estimated=estimated)
+        self._spent = math.fsum(self._worth(*item) for item in self._paid.items())
 
     def __repr__(self) -> str:
         return f"Account({str(self._budget) if self._budget else None!r}, {len(self._counted)} calls)"
@@ -246,11 +250,12 @@ class Account:
         return self._budget is not None and self._budget.usd is not None
 
     def _price(self, bucket: _Bucket) -> Price | None:
-        if bucket.asked in self._free:
+        asked = bucket.asked or self._asked_as.get(bucket.served, "")
+        if asked in self._free:
             return FREE
-        if bucket not in self._known:
-            self._known[bucket] = self._prices.of(bucket.served) or self._prices.of(bucket.asked)
-        return self._known[bucket]
+        if (asked, bucket.served) not in self._known:
+            self._known[asked, bucket.served] = self._prices.of(bucket.served) or self._prices.of(asked)
+        return self._known[asked, bucket.served]
 
     def _worth(self, bucket: _Bucket, total: _Sum) -> float:
         """What a sum takes of the budget, in the budget's unit."""
@@ -259,42 +264,36 @@ class Account:
         price = self._price(bucket)
         return 0.0 if price is None else total.usd(price)
 
-    def _spent(self) -> float:
-        paid = math.fsum(self._worth(*item) for item in self._paid.items())
-        # A server may name its model otherwise than it is asked for. Such answers in the journal have no price until
-        # they are asked for again.
-        counted = math.fsum(self._worth(*item) for item in self._sums.items())
-        return max(paid, counted)
-
-    async def _room(self, model: str, role: str, request: Request) -> object:
-        """Wait until there is room for a new call; returns what `_leave` gives the room back by."""
+    async def _room(self, model: str, role: str, request: Request) -> object | None:
+        """Wait until there is room for a new call; returns what `_leave` gives the room back by, if it takes any."""
         most = _Sum(prompt=prompt_estimate(request), completion=request.sampling.max_tokens)
-        need = self._worth(_Bucket(role, model, model), most)
-        while need and self._reserved and self._spent() + sum(self._reserved.values()) + need > self._limit:
-            if self._spent() >= self._limit:
-                break
+        need = 0.0 if self._budget is None else self._worth(_Bucket(role, model, model), most)
+        if not need:
+            return None
+        while self._spent < self._limit and self._reserved and self._spent + self._taken + need > self._limit:
             waiter = asyncio.get_running_loop().create_future()
             self._waiting.append(waiter)
             await waiter
-        if need and self._spent() >= self._limit:
+        if self._spent >= self._limit:
             raise BudgetSpent(
                 f"The budget of {self._budget} is spent ({self._used()}); the {role} asked for more.",
                 mend="raise --budget and run the same command again: answers that were paid for are kept.",
             )
         ticket = object()
         self._reserved[ticket] = need
+        self._taken = math.fsum(self._reserved.values())
         return ticket
 
     def _leave(self, ticket: object) -> None:
         del self._reserved[ticket]
+        self._taken = math.fsum(self._reserved.values())
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             if not waiter.done():
                 waiter.set_result(None)
 
     def _used(self) -> str:
-        spent = self._spent()
-        return _dollars(spent) if self._in_money else f"{int(spent):,} tokens"
+        return _dollars(self._spent) if self._in_money else f"{int(self._spent):,} tokens"
 
     def _count(self, model: str, role: str, key: str, request: Request, answer: Answer) -> None:
         usage, estimated = _usage(request, answer)
@@ -305,6 +304,8 @@ class Account:
         if key not in self._held:
             self._held.add(key)
             self._paid[bucket].add(usage, estimated=estimated)
+        self._asked_as.setdefault(answer.model, model)
+        self._spent = math.fsum(self._worth(*item) for item in self._paid.items())
 
 
 class _Metered:

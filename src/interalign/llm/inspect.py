@@ -5,6 +5,7 @@ For an OpenAI-compatible server the endpoint backend is several times faster; th
 
 from __future__ import annotations
 
+import json
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -144,12 +145,12 @@ def _config(config: InspectConfig, request: Request) -> GenerateConfig:
 def _schema(request: Request) -> ResponseSchema | None:
     from inspect_ai.model import ResponseSchema
 
-    if request.response_schema is None:
+    # Inspect knows a part of the JSON schema language only, and would drop a reference without a word.
+    if request.response_schema is None or "$ref" in json.dumps(request.response_schema):
         return None
     try:
         return ResponseSchema.model_validate({"name": "answer", "json_schema": request.response_schema, "strict": True})
     except ValidationError:
-        # Inspect knows a part of the JSON schema language only; the schema is a wish.
         return None
 
 

@@ -12,6 +12,7 @@ from pydantic import Field
 from interalign.conversations.cast import ROLES, open_cast
 from interalign.conversations.export import write_preference_tables
 from interalign.conversations.hygiene import PairHygiene, pair_hygiene
+from interalign.conversations.policy import PolicyConfig
 from interalign.conversations.preferences import preferences
 from interalign.conversations.simulate import grow_trees
 from interalign.conversations.tree import Tree
@@ -33,6 +34,14 @@ from interalign.run import read_json, read_jsonl, write_json, write_jsonl
 __all__ = ["Simulation", "simulate", "training_personas"]
 
 
+class Growth(Value):
+    """One command that grew trees."""
+
+    policy: PolicyConfig
+    turns: int
+    personas: int
+
+
 class Simulation(Value):
     """What `simulation.json` tells of the stage."""
 
@@ -46,6 +55,8 @@ class Simulation(Value):
     faults: dict[str, int]
     """What was refused or could not be read, by role and check."""
     missing_verdicts: int
+    grown: tuple[Growth, ...] = ()
+    """How, command by command."""
     usage: tuple[RoleUsage, ...] = ()
     prompts: dict[str, str] = Field(default_factory=dict)
     """Hashes of the instructions of each role; empty with rule-based roles."""
@@ -66,30 +77,37 @@ def simulate(
         grow_on: Trees to grow on, as the recipe's policy and turns have it; left out, trees are grown from nothing.
         budget: What the calls of this run may cost, earlier commands included.
         prices: A table of prices in place of the package's.
-        limit: Talk to the first so many personas only.
+        limit: Talk to the first so many personas only (with `grow_on`: of those that have trees).
 
     Raises:
         StopWork: the budget is spent, or the user stopped it. The same command goes on from there.
         ModelError: every conversation failed. Nothing is written, so the same command tries again.
         InputError: personas that the roles cannot play, or a budget that cannot be kept for want of a price.
     """
+    path = work.run.root / "simulation.json"
+    kept = read_json(path, Simulation) if path.exists() else None
     if work.run.trees.exists() and grow_on is None:
         trees = read_jsonl(work.run.trees, Tree)
         work.done("conversation trees")
-        kept = work.run.root / "simulation.json"
-        usage = read_json(kept, Simulation).usage if kept.exists() else ()
+        usage, grown = (kept.usage, kept.grown) if kept else ((), ())
     else:
-        personas = training_personas(work)[:limit]
+        personas = training_personas(work)
         before = _before(grow_on, personas) if grow_on else {}
+        if grow_on is not None:
+            personas = [persona for persona in personas if persona.id in before]
+        personas = personas[:limit]
         account = Account(budget, load_prices(prices), journal=work.run.journal)
         trees = asyncio.run(_grow(work, personas, before, account))
         _refuse_all_failed(trees)
         usage = account.rows()
+        config = work.recipe.simulate
+        now = Growth(policy=config.policy, turns=config.turns, personas=len(personas))
+        grown = (*(kept.grown if kept and grow_on else ()), now)
         write_jsonl(work.run.trees, trees)
     if grow_on is not None or not (work.run.preferences / "sft.parquet").exists():
         write_preference_tables(work.run.preferences, trees, work.recipe.preferences, policy_prompt())
-    simulation = _told(work, trees, usage)
-    write_json(work.run.root / "simulation.json", simulation)
+    simulation = _told(work, trees, usage).model_copy(update={"grown": grown})
+    write_json(path, simulation)
     work.console.print(
         f"{'':<34} {simulation.trees} trees, {simulation.ended_early} ended early, {simulation.pairs} preference pairs"
     )

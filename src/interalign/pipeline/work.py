@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,10 +59,12 @@ class Work:
 
     @classmethod
     @contextmanager
-    def open(cls, recipe: Recipe, out: Path, console: Console | None = None) -> Iterator[Work]:
+    def open(
+        cls, recipe: Recipe, out: Path, console: Console | None = None, free: Sequence[str] = ()
+    ) -> Iterator[Work]:
         """Hold the run folder and its journal; raises RunBusy, RunMismatch, InputError or StorageError."""
         with (
-            RunFolder.open(out, _settled(recipe, out), versions=installed_versions()) as run,
+            RunFolder.open(out, _settled(recipe, out), versions=installed_versions(), free=free) as run,
             _journal(run.journal) as journal,
         ):
             yield cls(recipe, run, journal, console or Console(stderr=True))
