@@ -4,7 +4,7 @@
 
 Each result file holds the command, the machine and the versions beside its `result`: `demo.json` that of `make demo`
 (its `eval/summary.json`), `world_card.json` that of `world_card.py --json`, `persona_pool.json` that of
-`persona_pool.py`, `calibration.json` that of `interalign personas calibrate --json`. A test checks that the README
+`persona_pool.py`, `simulator_checks.json` that of `simulator_checks.py --json`, `calibration.json` that of `interalign personas calibrate --json`. A test checks that the README
 holds exactly these tables.
 """
 
@@ -28,6 +28,8 @@ def main() -> None:
     print(calibration())
     print()
     print(persona_pool())
+    print()
+    print(simulator_checks())
 
 
 def demo_table() -> str:
@@ -85,6 +87,26 @@ def persona_pool() -> str:
     found = result("persona_pool")
     headers = ["one candidate", "pool", "ms", "speed-up", "near-duplicates found", "file, MB", "memory, MB"]
     return as_markdown(headers, [*screening_rows(found["screening"]), *search_rows(found)])
+
+
+def simulator_checks() -> str:
+    """What the checks of user simulators find, and how often they find it where it is not."""
+    found = result("simulator_checks")
+    rows = [
+        [
+            name,
+            f"{one['found']:,} of {one['planted']:,}",
+            f"{one['unseen_found']} of {one['unseen']}" if one["unseen"] else "–",
+            digits_or_none(1000 * one["alarms_rule_based"] / found["messages_rule_based"]),
+        ]
+        for name, one in found["checks"].items()
+    ]
+    headers = ["check", "planted faults found", "in words not tuned on", "false alarms in 1,000 rule-based messages"]
+    return as_markdown(headers, rows)
+
+
+def digits_or_none(value: float) -> str:
+    return "0" if not value else digits(value)
 
 
 def screening_rows(found: dict[str, Any]) -> list[list[str]]:

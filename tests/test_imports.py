@@ -15,8 +15,10 @@ ROOT = Path(__file__).parents[1]
 
 HEAVY = (
     "accelerate",
+    "aiolimiter",
     "datasets",
     "gguf",
+    "inspect_ai",
     "openai",
     "pandas",
     "peft",

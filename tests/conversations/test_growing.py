@@ -10,10 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interalign.conversations.cast import ROLES, cast_of
+from interalign.conversations.cast import cast_of, roles_of
 from interalign.conversations.checks import ChecksConfig
 from interalign.conversations.policy import PolicyConfig, PolicyName, chosen
-from interalign.conversations.simulate import SimulateConfig, grow_more, grow_tree, grow_trees, roles_played_by
+from interalign.conversations.simulate import (
+    RolesConfig,
+    SimulateConfig,
+    grow_more,
+    grow_tree,
+    grow_trees,
+    roles_played_by,
+)
 from interalign.conversations.tree import Tree
 from interalign.conversations.turn import Cast
 from interalign.errors import Interrupted, ModelError, StorageError
@@ -37,14 +44,16 @@ def config(turns: int = 3, policy: PolicyName = "path", **policy_changes: float)
     return SimulateConfig(turns=turns, roles=ROLE_CONFIGS, policy=policies)
 
 
-def cast(changes: dict[str, Callable[[Request], str]] | None = None, checks: ChecksConfig | None = None) -> Cast:
+def cast(
+    changes: dict[str, Callable[[Request], str]] | None = None,
+    checks: ChecksConfig | None = None,
+    roles: RolesConfig = ROLE_CONFIGS,
+) -> Cast:
     """Scripts in all roles; `changes` answer for a role in their place."""
     models = {role: ScriptedModel(role, answer) for role, answer in (changes or {}).items()}
     players = {
-        role: Player(
-            [(models.get(role, scripts()[role]), 1.0)], getattr(ROLE_CONFIGS, role).sampling, instructions(role)
-        )
-        for role in ROLES
+        role: Player([(models.get(role, scripts()[role]), 1.0)], getattr(roles, role).sampling, instructions(role))
+        for role in roles_of(roles)
     }
     return replace(cast_of(players, config()), checks=checks)
 
@@ -244,7 +253,7 @@ class Slow:
 def test_a_turn_is_three_calls_in_a_row() -> None:
     players = {
         role: Player([(Slow(scripts()[role]), 1.0)], getattr(ROLE_CONFIGS, role).sampling, instructions(role))
-        for role in ROLES
+        for role in roles_of(ROLE_CONFIGS)
     }
 
     async def timed() -> float:
@@ -267,7 +276,7 @@ def test_the_order_in_which_calls_end_changes_nothing() -> None:
 
         players = {
             role: Player([(Dawdling(scripts()[role]), 1.0)], getattr(ROLE_CONFIGS, role).sampling, instructions(role))
-            for role in ROLES
+            for role in roles_of(ROLE_CONFIGS)
         }
         return replace(cast_of(players, config()), checks=None)
 
@@ -275,3 +284,28 @@ def test_the_order_in_which_calls_end_changes_nothing() -> None:
         prompt: Sequence[Tree] = grown(config(3, policy), count=4)
         for seed in range(3):
             assert grown(config(3, policy), dawdling(seed), count=4) == prompt
+
+
+CHECKED = ROLE_CONFIGS.model_copy(update={"checker": ROLE_CONFIGS.judge})
+
+
+def test_a_checker_looks_at_what_the_rules_let_pass() -> None:
+    asked: list[Request] = []
+
+    def suspicious(request: Request) -> str:
+        asked.append(request)
+        return '{"faults": ["contradiction"]}' if len(asked) == 1 else '{"faults": []}'
+
+    (tree,) = grown(config(2), cast({"checker": suspicious}, ChecksConfig(), CHECKED))
+    assert tree.failure is None
+    assert [(fault.role, fault.check, fault.turn, fault.attempt) for fault in tree.faults] == [
+        ("user", "contradiction", 1, 0)
+    ]
+    # Once for each message that the rules let pass: two of the first turn and one of the second.
+    assert len(asked) == 3
+
+
+def test_a_checker_that_cannot_be_read_refuses_nothing() -> None:
+    (tree,) = grown(config(2), cast({"checker": lambda _: "Looks fine."}, ChecksConfig(), CHECKED))
+    assert tree.failure is None
+    assert {(fault.role, fault.check) for fault in tree.faults} == {("checker", "unreadable")}

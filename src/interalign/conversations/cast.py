@@ -10,6 +10,7 @@ from interalign.conversations.simulate import RolesConfig, SimulateConfig
 from interalign.conversations.turn import Cast
 from interalign.llm.backends import ModelConfig, costs_nothing, open_model
 from interalign.llm.model import ChatModel
+from interalign.roles.llm.checker import LLMChecker
 from interalign.roles.llm.inducer import LLMInducer
 from interalign.roles.llm.judge import LLMJudge
 from interalign.roles.llm.player import Player, RoleConfig, instructions
@@ -19,14 +20,14 @@ from interalign.roles.llm.user import LLMUser
 
 __all__ = ["ROLES", "Wrap", "cast_of", "open_cast", "roles_of"]
 
-ROLES = ("user", "inducer", "tailored", "generic", "judge")
+ROLES = ("user", "checker", "inducer", "tailored", "generic", "judge")
 Wrap: TypeAlias = Callable[[ChatModel, str, bool], ChatModel]
 """What is put around a model, in a role, that is free or not: a journal, an account, a gate."""
 
 
 def roles_of(config: RolesConfig) -> dict[str, RoleConfig]:
-    """The configuration of each role, in the order of `ROLES`."""
-    return {role: getattr(config, role) for role in ROLES}
+    """The configuration of each role that is played, in the order of `ROLES`."""
+    return {role: getattr(config, role) for role in ROLES if getattr(config, role) is not None}
 
 
 @asynccontextmanager
@@ -61,6 +62,7 @@ def cast_of(players: Mapping[str, Player], config: SimulateConfig) -> Cast:
         writers={"tailored": LLMResponder(players["tailored"]), "generic": LLMResponder(players["generic"])},
         judge=LLMJudge(players["judge"]),
         checks=config.checks,
+        checker=LLMChecker(players["checker"]) if "checker" in players else None,
     )
 
 

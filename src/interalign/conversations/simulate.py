@@ -56,6 +56,8 @@ class RolesConfig(Value):
     """Answers with the chat in view only."""
     judge: RoleConfig
     """Compares the replies in both orders and scores them."""
+    checker: RoleConfig | None = None
+    """Looks again at user turns that the rules of `checks` have let pass; left out, the rules are all."""
 
 
 def roles_played_by(model: ModelConfig) -> RolesConfig:

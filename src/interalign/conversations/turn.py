@@ -24,7 +24,7 @@ from interalign.roles.responder import Reply, Responder, RuleResponder, Source, 
 from interalign.roles.user import RuleUser, UserSimulator, UserTurn
 from interalign.run import derive_seed
 
-__all__ = ["Cast", "Place", "SimulatorFault", "Turn", "Writer", "judge_turn", "take_turn"]
+__all__ = ["Cast", "Checker", "Place", "SimulatorFault", "Turn", "Writer", "judge_turn", "take_turn"]
 
 _ATTEMPTS = 4
 
@@ -47,6 +47,14 @@ class Writer(Protocol):
         ...
 
 
+class Checker(Protocol):
+    """Anything that can tell what is wrong with a user turn."""
+
+    async def faults(self, persona: Persona, chat: Chat, said: str, seed: int) -> Sequence[str]:
+        """The names of the faults of `said`, the user's message after `chat`; empty for a good one."""
+        ...
+
+
 @dataclass(frozen=True)
 class Cast:
     """Who plays which role. The default is rule-based throughout; `policy` adds replies of a chat model."""
@@ -60,6 +68,8 @@ class Cast:
     """Language models that write the replies of a source, in the place of `responder`."""
     checks: ChecksConfig | None = None
     """What user turns are checked for. None for rule-based users, which have no such faults."""
+    checker: Checker | None = None
+    """Looks again at what the checks have let pass."""
 
 
 @dataclass(frozen=True)
@@ -138,11 +148,24 @@ async def _speak(place: Place, cast: Cast) -> tuple[UserTurn, list[Fault]]:
         except RoleFailure as error:
             found.append(Fault(turn=number, check="unreadable", attempt=attempt, text=str(error)))
             continue
-        names = faults(place.persona, place.chat, user.content, checks) if checks else ()
+        names: Sequence[str] = faults(place.persona, place.chat, user.content, checks) if checks else ()
+        if not names and cast.checker is not None:
+            names = await _second_look(place, cast.checker, user, attempt, found)
         if not names:
             return user, found
         found += [Fault(turn=number, check=name, attempt=attempt, text=user.content) for name in names]
     raise SimulatorFault(tuple(found))
+
+
+async def _second_look(
+    place: Place, checker: Checker, user: UserTurn, attempt: int, found: list[Fault]
+) -> Sequence[str]:
+    try:
+        return await checker.faults(place.persona, place.chat, user.content, place.derived("checker", str(attempt)))
+    except RoleFailure as error:
+        number = len(place.ledger) + 1
+        found.append(Fault(role="checker", turn=number, check="unreadable", attempt=attempt, text=str(error)))
+        return ()
 
 
 class _Replying:

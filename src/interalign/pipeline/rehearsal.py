@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from interalign.conversations.cast import ROLES, cast_of, roles_of
+from interalign.conversations.cast import cast_of, roles_of
 from interalign.conversations.simulate import RolesConfig, grow_trees
 from interalign.errors import InputError
 from interalign.llm.account import RoleUsage
@@ -69,7 +69,7 @@ def sample_calls(personas: Sequence[Persona], recipe: Recipe) -> dict[str, Chat]
         InputError: there is nobody to talk to.
     """
     heard = _rehearse(personas[:1], recipe, 0)
-    return {role: heard[role].last for role in ROLES}
+    return {role: heard[role].last for role in roles_of(_roles(recipe))}
 
 
 @dataclass

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from interalign.conversations.cast import ROLES, open_cast
+from interalign.conversations.cast import open_cast, roles_of
 from interalign.conversations.export import write_preference_tables
 from interalign.conversations.hygiene import PairHygiene, pair_hygiene
 from interalign.conversations.policy import PolicyConfig
@@ -190,5 +190,5 @@ def _told(work: Work, trees: Sequence[Tree], usage: tuple[RoleUsage, ...]) -> Si
         usage=usage,
         prompts={}
         if roles is None
-        else prompt_hashes({role: instructions(role, getattr(roles, role).prompt) for role in ROLES}),
+        else prompt_hashes({role: instructions(role, one.prompt) for role, one in roles_of(roles).items()}),
     )

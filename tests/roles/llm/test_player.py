@@ -35,7 +35,7 @@ from interalign.roles.responder import policy_prompt
 from tests.llm.servers import completion, error, serving
 from tests.roles.llm.stage import CHAT, INJECTION, LEDGER, PERSONA, SAMPLING, Heard, inside, lines
 
-ROLES = ("user", "inducer", "tailored", "generic", "judge")
+ROLES = ("user", "checker", "inducer", "tailored", "generic", "judge")
 
 
 class Colour(Form):

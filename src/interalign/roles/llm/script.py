@@ -56,13 +56,14 @@ _TAKEN_UP = ("As you said: {told}", "What you mentioned counts here: {told}", "W
 
 
 def scripts() -> dict[str, ScriptedModel]:
-    """A scripted model for each role: `user`, `inducer`, `tailored`, `generic` and `judge`."""
+    """A scripted model for each role: user, inducer, tailored, generic, judge, and a checker who lets all pass."""
     plays: dict[str, Callable[[Request, Random], str]] = {
         "user": _user,
         "inducer": _inducer,
         "tailored": _tailored,
         "generic": _generic,
         "judge": _judge,
+        "checker": lambda request, random: json.dumps({"faults": []}),
     }
     return {role: _scripted(f"scripted {role}", play) for role, play in plays.items()}
 
