@@ -258,6 +258,12 @@ class RunFolder:
         for table in tables:
             write_text(_marker(self.root, table), "")
 
+    def withdraw(self, *tables: str) -> None:
+        """Say that nothing came of a stage that had begun: its tables may change again."""
+        for table in tables:
+            with storage_errors(self.root):
+                _marker(self.root, table).unlink(missing_ok=True)
+
     @property
     def pool(self) -> Path:
         """Folder of the pool that personas were paired from: descriptions, candidates, calls, figures."""
@@ -302,6 +308,11 @@ class RunFolder:
     def pool_report(self) -> Path:
         """The page of the persona pool."""
         return self.root / "pool.html"
+
+    @property
+    def simulation_report(self) -> Path:
+        """The page of a simulation that language models played."""
+        return self.root / "simulation.html"
 
     @property
     def journal(self) -> Path:
@@ -419,10 +430,12 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     ]
 
 
-def _flat(table: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def _flat(table: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
     # Values become text here: text tells true from 1, and NaN equals itself.
     for key, value in table.items():
-        if isinstance(value, dict) and value:
+        if isinstance(value, list) and value and all(isinstance(one, dict) for one in value):
+            yield from _flat(dict(enumerate(value)), f"{prefix}{key}.")
+        elif isinstance(value, dict) and value:
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", json.dumps(value, ensure_ascii=False, default=str)

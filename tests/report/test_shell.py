@@ -11,7 +11,7 @@ from interalign.report.shell import fill, policy
 
 def filled(**shown: Any) -> str:
     facts = {"title": "T", "facts": {}, "headline": (), "kinds": [], "all_rejected": 0} | shown
-    return fill("pool.html.jinja", styles=["page.css", "pool.css"], script="pool.js", data={"kinds": []}, **facts)
+    return fill("pool.html.jinja", styles=["page.css", "pool.css"], scripts=["pool.js"], data={"kinds": []}, **facts)
 
 
 def summary(**values: Any) -> dict[str, Any]:

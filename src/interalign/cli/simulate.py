@@ -68,6 +68,7 @@ def simulate(
     """Grow conversation trees with the training personas: trees.jsonl and preferences/."""
     from interalign.llm.account import Budget
     from interalign.pipeline.simulate import simulate as run
+    from interalign.run import RunFolder
 
     chosen = _with(
         chosen_recipe(recipe, folder),
@@ -81,6 +82,11 @@ def simulate(
         return
     # Growing on is growing in another way.
     free = ("simulate.policy.", "simulate.turns") if grow is not None else ()
+    if not RunFolder(folder).personas.exists():
+        raise InputError(
+            f"{folder} holds no personas.jsonl, so there is nobody to talk to.",
+            mend="make some there first: interalign personas compose, grow or pair, with the same --out.",
+        )
     with work_in(folder, chosen, free) as work:
         told = run(work, grow_on=grow, budget=cap, prices=prices, limit=personas)
     _show(told)
@@ -163,7 +169,8 @@ def _show(told: Simulation) -> None:
 
 def _show_hygiene(found: PairHygiene) -> None:
     """What surface tells of the pairs; half is chance, and None where nothing can be said."""
-    table = Table(title="How often the chosen reply is the one with more", box=box.SIMPLE)
+    out.print("How often the chosen reply is the one with more of these:", highlight=False)
+    table = Table(box=box.SIMPLE)
     for name in ("words", "emoji", "questions", "exclamations"):
         table.add_column(name, justify="right")
     cues = (found.longer, found.emoji, found.questions, found.exclamations)

@@ -5,6 +5,9 @@ here. What always holds:
 
 * the first answer written under a key stays; who comes later gets that one, so two processes see the same run;
 * an answer that `journalled` has returned can be read again after the process is killed.
+
+What concurrent calls want of the file is done by one thread at a time, as much of it together as has come meanwhile:
+a thread and a transaction for each would cost more than the work itself.
 """
 
 from __future__ import annotations
@@ -12,9 +15,10 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple, TypeAlias
 
 from pydantic import ValidationError
 
@@ -36,6 +40,16 @@ _WORDING = Wording(
     kept="paid answers are kept",
 )
 
+_Row: TypeAlias = tuple[str, Request, Answer]
+
+
+class _Errand(NamedTuple):
+    """What a call waits for: the answer under a key, or that a row is written."""
+
+    key: str
+    row: _Row | None
+    done: asyncio.Future[Answer | None]
+
 
 class Journal:
     """Answers by call key, in one SQLite file. Threads may share it, and several processes may open the same file.
@@ -47,6 +61,9 @@ class Journal:
         self._path = path
         self._connection = connection
         self._lock = threading.Lock()
+        self._errands: list[_Errand] = []
+        self._running = False
+        self._errands_lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"Journal({str(self._path)!r})"
@@ -84,13 +101,48 @@ class Journal:
         """Keep `answer` under `key` unless there is one; returns the answer that the journal holds from now on."""
         return self.put_many([(key, request, answer)])[0]
 
-    def put_many(self, rows: Iterable[tuple[str, Request, Answer]]) -> list[Answer]:
+    def put_many(self, rows: Iterable[_Row]) -> list[Answer]:
         """Keep all rows or, on an error, none; returns what the journal holds for each row, as `put` does."""
         encoded = [(key, request.model_dump_json(), answer.model_dump_json()) for key, request, answer in rows]
+        if not encoded:
+            return []
         with self._lock, translated(self._path, _WORDING), transaction(self._connection):
             self._connection.executemany(_INSERT, encoded)
             held = [self._read(key) for key, _, _ in encoded]
         return [answer for answer in held if answer is not None]
+
+    async def _run(self, key: str, row: _Row | None = None) -> Answer | None:
+        """`get`, or `put` of a row, in a thread. The row is written even when the caller is cancelled."""
+        loop = asyncio.get_running_loop()
+        errand = _Errand(key, row, loop.create_future())
+        with self._errands_lock:
+            if not self._running:
+                # Submitted here and not in a task, which the end of the loop would cancel: it waits for threads.
+                loop.run_in_executor(None, self._run_all)
+                self._running = True
+            self._errands.append(errand)
+        return await errand.done
+
+    def _run_all(self) -> None:
+        while True:
+            with self._errands_lock:
+                errands, self._errands = self._errands, []
+                self._running = bool(errands)
+            if not errands:
+                return
+            outcomes = self._outcomes(errands)
+            for loop in {errand.done.get_loop() for errand in errands}:
+                # In a loop that is closed nobody waits.
+                with suppress(RuntimeError):
+                    loop.call_soon_threadsafe(_settle, loop, errands, outcomes)
+
+    def _outcomes(self, errands: Sequence[_Errand]) -> list[Answer | Exception | None]:
+        try:
+            held = iter(self.put_many(errand.row for errand in errands if errand.row is not None))
+            return [self.get(errand.key) if errand.row is None else next(held) for errand in errands]
+        except Exception as error:
+            # One by one, so that the error reaches only those whose it is.
+            return [error] if len(errands) == 1 else [self._outcomes([errand])[0] for errand in errands]
 
     def _read(self, key: str) -> Answer | None:
         row = self._connection.execute("SELECT answer FROM calls WHERE key = ?", (key,)).fetchone()
@@ -140,13 +192,24 @@ class _Journalled:
             done.exception()
 
     async def _answer(self, key: str, request: Request) -> Answer:
-        known = await asyncio.to_thread(self._journal.get, key)
+        known = await self._journal._run(key)
         if known is not None:
             return known
         answer = await self._model.complete(request)
-        # The shield keeps a cancellation from taking the row out of the queue before a thread has picked it up.
-        loop = asyncio.get_running_loop()
-        return await asyncio.shield(loop.run_in_executor(None, self._journal.put, key, request, answer))
+        return await self._journal._run(key, (key, request, answer)) or answer
+
+
+def _settle(
+    loop: asyncio.AbstractEventLoop, errands: Sequence[_Errand], outcomes: Sequence[Answer | Exception | None]
+) -> None:
+    """Tell those who wait in this loop."""
+    for errand, outcome in zip(errands, outcomes, strict=True):
+        if errand.done.get_loop() is not loop or errand.done.done():
+            continue
+        if isinstance(outcome, Exception):
+            errand.done.set_exception(outcome)
+        else:
+            errand.done.set_result(outcome)
 
 
 def _prepare(connection: sqlite3.Connection, path: Path) -> None:

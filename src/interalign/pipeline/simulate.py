@@ -145,8 +145,13 @@ async def _grow(work: Work, personas: Sequence[Persona], before: Mapping[str, Tr
         def wrap(model: ChatModel, role: str, free: bool) -> ChatModel:
             return account.metered(gate.guarded(journalled(model, work.journal)), role, free=free)
 
-        async with open_cast(config, wrap) as cast:
-            return await _collect(work, personas, before, cast)
+        try:
+            async with open_cast(config, wrap) as cast:
+                return await _collect(work, personas, before, cast)
+        finally:
+            if not account.rows():
+                # Nothing was answered, so another model may be named.
+                work.run.withdraw("simulate")
 
 
 async def _collect(work: Work, personas: Sequence[Persona], before: Mapping[str, Tree], cast: Cast) -> list[Tree]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeAlias, TypedDict
+from typing import TypeAlias, TypedDict, TypeVar
 
 from markupsafe import Markup
 
@@ -19,9 +19,11 @@ from interalign.personas.persona import Persona
 from interalign.roles.judge import Verdict
 from interalign.roles.ledger import Disclosure
 
-__all__ = ["MOST_SHOWN", "Island", "Json", "as_script", "island"]
+__all__ = ["MOST_SHOWN", "Island", "Json", "as_script", "evenly", "island", "person_data", "tree_data"]
 
 Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
+
+T = TypeVar("T")
 
 MOST_SHOWN = 60
 """At most this many cases, and this many trees, are embedded."""
@@ -50,7 +52,7 @@ def island(
     """All data of the page: the first cases by id, the first trees, and the persons whom they show."""
     names = [model.name for model in (*summary.of_kind("model"), *summary.of_kind("control"))]
     cases = _bounded(_case(case, names, rows) for case in sorted({row.case for row in rows[summary.baseline]}))
-    shown_trees = _bounded(_tree(tree) for tree in trees)
+    shown_trees = _bounded(tree_data(tree) for tree in trees)
     met = dict.fromkeys(str(shown["person"]) for shown in (*cases, *shown_trees))
     return {
         "turns": summary.turns,
@@ -67,7 +69,7 @@ def island(
         ],
         "cases": cases,
         "trees": shown_trees,
-        "persons": {name: _person(personas[name]) for name in met if name in personas},
+        "persons": {name: person_data(personas[name]) for name in met if name in personas},
     }
 
 
@@ -81,6 +83,13 @@ def as_script(data: object) -> Markup:
     for character in "<>&":
         text = text.replace(character, f"\\u{ord(character):04x}")
     return Markup(text)
+
+
+def evenly(items: Sequence[T], most: int) -> list[T]:
+    """At most so many items, evenly spaced."""
+    if len(items) <= most:
+        return list(items)
+    return [items[index * len(items) // most] for index in range(most)]
 
 
 def _bounded(items: Iterable[dict[str, Json]]) -> list[dict[str, Json]]:
@@ -115,33 +124,54 @@ def _turn(row: TurnRow) -> dict[str, Json]:
     }
 
 
-def _tree(tree: Tree) -> dict[str, Json]:
-    turns: list[Json] = [
-        {
-            "turn": tree.turn(index),
-            "user": _cut(tree.nodes[index].content),
-            "ledger": _ledger(tree.nodes[index].disclosure),
-            "replies": [_reply(tree.nodes[child]) for child in tree.children(index)],
-        }
-        for index in tree.user_turns()
-    ]
-    return {"person": tree.persona_id, "failure": tree.failure, "turns": turns}
+def tree_data(tree: Tree) -> dict[str, Json]:
+    """A tree, turn by turn. `next` is the place of the turn that follows a reply; faults belong to no branch."""
+    places = {node: place for place, node in enumerate(tree.user_turns())}
+    return {
+        "person": tree.persona_id,
+        "failure": None if tree.failure is None else _cut(tree.failure),
+        "turns": [_tree_turn(tree, node, places) for node in places],
+        "faults": [
+            {**fault.model_dump(mode="json", exclude={"text"}), "text": _cut(fault.text)} for fault in tree.faults
+        ],
+    }
 
 
-def _reply(node: Node) -> dict[str, Json]:
+def _tree_turn(tree: Tree, index: int, places: Mapping[int, int]) -> dict[str, Json]:
+    node, replies = tree.nodes[index], tree.children(index)
+    return {
+        "root": node.parent is None,
+        "turn": tree.turn(index),
+        "user": _cut(node.content),
+        "model": node.model,
+        "ledger": _ledger(node.disclosure),
+        "replies": [_reply(tree, child, places) for child in replies],
+        "comparisons": [
+            {"pair": [replies.index(one.first), replies.index(one.second)], "votes": one.votes}
+            for one in tree.comparisons
+            if one.first in replies
+        ],
+    }
+
+
+def _reply(tree: Tree, index: int, places: Mapping[int, int]) -> dict[str, Json]:
+    node, after = tree.nodes[index], tree.children(index)
     return {
         "source": node.source,
+        "model": node.model,
         "reply": _cut(node.content),
         "verdict": _verdict(node.verdict),
         "continued": node.continued,
+        "next": places[after[0]] if after else None,
     }
 
 
 def _ledger(entry: Disclosure | None) -> list[list[str]]:
-    """The entry as (label, text) pairs in the page's words."""
+    """The entry in the page's words: label, text and, where it rests on some, the words of the message."""
     if entry is None:
         return []
     lines = [["shows", f"{fact.slot}: {fact.term}"] for fact in entry.facts]
+    lines += [["fact" if one.kind == "profile" else "trait", _cut(one.text), _cut(one.words)] for one in entry.stated]
     if entry.manner:
         lines.append(["writes", ", ".join(f"{dimension} {value}" for dimension, value in entry.manner.items())])
     for reaction in entry.reactions:
@@ -162,7 +192,8 @@ def _verdict(verdict: Verdict | None) -> Json:
     }
 
 
-def _person(persona: Persona) -> dict[str, Json]:
+def person_data(persona: Persona) -> dict[str, Json]:
+    """A person, as the page's panel shows it."""
     return {
         "profile": _cut(persona.profile),
         "personality": _cut(persona.personality),

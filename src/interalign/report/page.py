@@ -58,7 +58,7 @@ def render(
     return fill(
         "page.html.jinja",
         styles=["page.css"],
-        script="page.js",
+        scripts=["trees.js", "page.js"],
         data=data,
         title=title,
         facts=facts,

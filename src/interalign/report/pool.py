@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict, TypeVar
+from typing import TypedDict
 
-from interalign.evaluation.summary import UNDEFINED, number
 from interalign.messages import Value
 from interalign.personas.coverage import dimensions, shown
 from interalign.personas.description import PLURALS, Description, Kind
@@ -19,13 +18,11 @@ from interalign.personas.grow import CandidateRow
 from interalign.personas.pool import KindSummary, PoolMaps, PoolSummary
 from interalign.personas.projection import PoolMap
 from interalign.report.growth import counted, judged, no_room, rejections, span, story
-from interalign.report.island import Json
-from interalign.report.shell import fill
+from interalign.report.island import Json, evenly
+from interalign.report.shell import fill, percent
 from interalign.run import write_text
 
 __all__ = ["MOST_PLACES", "MOST_REJECTED", "PoolIsland", "PoolPage", "pool_island", "render", "write"]
-
-V = TypeVar("V", bound=Value)
 
 MOST_PLACES = 5_000
 """At most this many descriptions stand on the maps together."""
@@ -72,7 +69,7 @@ def render(page: PoolPage) -> str:
     return fill(
         "pool.html.jinja",
         styles=["page.css", "pool.css"],
-        script="pool.js",
+        scripts=["pool.js"],
         data=data,
         title=page.title,
         facts=page.facts,
@@ -85,7 +82,7 @@ def render(page: PoolPage) -> str:
         shown_rejected=sum(len(one["rejected"]) for one in data["kinds"]),
         all_rejected=sum(one["allRejected"] for one in data["kinds"]),
         most_pairs=_MOST_PAIRS,
-        percent=_percent,
+        percent=percent,
         counted=counted,
         cosine="{:g}".format,
         span=span,
@@ -151,7 +148,7 @@ def pool_island(page: PoolPage) -> PoolIsland:
                     for description in _drawn(members[index], sides, places[index])
                 ],
                 "allPoints": len(members[index]),
-                "rejected": [_rejected(row, by_id, texts) for row in _evenly(rejected[index], listed[index])],
+                "rejected": [_rejected(row, by_id, texts) for row in evenly(rejected[index], listed[index])],
                 "allRejected": len(rejected[index]),
             }
             for index, one in enumerate(kinds)
@@ -225,14 +222,7 @@ def _drawn(members: Sequence[Description], sides: Mapping[str, str], most: int) 
     rare = [one for one in members if sides.get(one.id) in ("heldout", "refused")]
     rest = [one for one in members if sides.get(one.id) not in ("heldout", "refused")]
     room = _allotted((len(rare), len(rest)), most)
-    return [*_evenly(rare, room[0]), *_evenly(rest, room[1])]
-
-
-def _evenly(items: Sequence[V], most: int) -> list[V]:
-    """At most so many items, evenly spaced."""
-    if len(items) <= most:
-        return list(items)
-    return [items[index * len(items) // most] for index in range(most)]
+    return [*evenly(rare, room[0]), *evenly(rest, room[1])]
 
 
 def _allotted(sizes: Iterable[int], most: int) -> list[int]:
@@ -330,17 +320,9 @@ def _headline(summary: PoolSummary) -> tuple[str, str]:
 
 
 def _map_note(data: KindIsland, where: PoolMap) -> str:
-    kept = "" if where.kept is None else f" These two directions keep {_percent(where.kept)} of the variance."
+    kept = "" if where.kept is None else f" These two directions keep {percent(where.kept)} of the variance."
     drawn, whole = len(data["points"]), data["allPoints"]
     part = ""
     if drawn < whole:
         part = f" {drawn:,} of {whole:,} are drawn, evenly; half of the room is kept for those not trained on."
     return f"{_METHODS[where.method]}{kept}{part}"
-
-
-def _percent(share: float | None) -> str:
-    """A share in percent; with a decimal where rounding would say none, all, or little more than nothing."""
-    if share is None:
-        return UNDEFINED
-    whole = 0.1 <= share < 0.995 or share in (0, 1)
-    return f"{number(100 * share, 0 if whole else 1)}\N{NO-BREAK SPACE}%"

@@ -15,23 +15,23 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from interalign.evaluation.summary import number
+from interalign.evaluation.summary import UNDEFINED, number
 from interalign.report.island import as_script
 
-__all__ = ["fill", "policy"]
+__all__ = ["fill", "percent", "policy"]
 
 
-def fill(template: str, *, styles: Sequence[str], script: str, data: object, **shown: object) -> str:
+def fill(template: str, *, styles: Sequence[str], scripts: Sequence[str], data: object, **shown: object) -> str:
     """The page as one string: 1.2 MB for the figures' library, and what the shown texts take.
 
     Args:
         template: The asset with the markup. It places `style`, `policy`, `data`, `figures_library` and `script`.
         styles: Assets with style sheets, the general ones first.
-        script: The asset with the page's own script, which runs after `shared.js`.
+        scripts: Assets with the page's own scripts, which run in this order after `shared.js`.
         data: What the script reads; must be JSON.
         shown: What else the template names.
     """
-    library, own = _asset("plotly-basic.min.js"), _asset("shared.js") + _asset(script)
+    library, own = _asset("plotly-basic.min.js"), "".join(map(_asset, ("shared.js", *scripts)))
     page = (
         _environment()
         .from_string(_asset(template))
@@ -56,6 +56,14 @@ def policy(scripts: Iterable[str]) -> str:
     digests = (hashlib.sha256(text.encode()).digest() for text in scripts)
     hashes = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
     return f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'"
+
+
+def percent(share: float | None) -> str:
+    """A share in percent; with a decimal where rounding would say none, all, or little more than nothing."""
+    if share is None:
+        return UNDEFINED
+    whole = 0.1 <= share < 0.995 or share in (0, 1)
+    return f"{number(100 * share, 0 if whole else 1)}\N{NO-BREAK SPACE}%"
 
 
 @cache

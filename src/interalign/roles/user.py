@@ -72,8 +72,8 @@ def refuse_unplayable(persona: Persona) -> None:
         raise InputError(
             f"Persona {persona.id} cannot be played by rules, because of its "
             f"{', '.join(part for part, is_wrong in wrong.items() if is_wrong)}.",
-            mend="use personas that `interalign personas compose` has made; personas from text alone wait for users "
-            "played by language models.",
+            mend="use personas that `interalign personas compose` has made, or let language models play them "
+            "(`interalign simulate --model`, simulate.roles in a recipe); the benchmark has rule-based users only.",
         )
 
 
