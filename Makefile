@@ -44,7 +44,7 @@ demo: venv ## the whole way in small, offline
 	$(BIN)/interalign demo
 
 test: venv ## the fast tests
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n auto --maxprocesses 4 --dist loadfile
 
 slow: venv ## the slow tests
 	$(BIN)/python -m pytest -m slow

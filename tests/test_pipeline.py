@@ -63,6 +63,7 @@ def kill_when(process: subprocess.Popen[str], path: Path) -> None:
     process.communicate()
 
 
+@pytest.mark.slow
 def test_the_whole_way_is_killed_and_goes_on(tmp_path: Path) -> None:
     (tmp_path / "smoke.toml").write_text(RECIPE, encoding="utf-8")
     run = RunFolder(tmp_path / "run")
