@@ -3,9 +3,9 @@
     python benchmarks/conversations.py                 # six minutes on two idle cores
     python benchmarks/conversations.py --quick         # seconds: whether everything runs; its numbers say little
 
-Scripts play all roles on a local server in a process of its own (`delayed_server.py`), which answers after a set delay,
-so that what is measured is what the client makes of a server: how many of its answers it has under way at once. Personas
-come from the rule-based world. Runs are journalled, metered and stoppable, as `interalign simulate` has them.
+Scripts play all roles on a local server in a process of its own (`delayed_server.py`), which answers after a set
+delay: what is measured is what the client makes of it. Personas come from the rule-based world. Runs are journalled,
+metered and can be stopped, as those of `interalign simulate`.
 
 The order of the paper's release: one conversation at a time and, in a turn, one role after the other. It is run here
 with this package's roles and client on a few conversations and reckoned per conversation. This package's judge asks
@@ -101,7 +101,7 @@ class Sizes:
     fast_in_a_row: int = 3
     bare_calls: int = 3000
     scales: tuple[int, ...] = (10, 100, 1000)
-    scale_turns: int = 5
+    scale_turns: int = 3
     counted: int = 20
     """Conversations whose prompts are counted."""
     reply_tokens: tuple[int, ...] = (0, 120)
@@ -229,11 +229,13 @@ def grown(people: Sequence[Persona], config: SimulateConfig, seed: int) -> tuple
             async for tree in grow_trees(people, config, seed, cast):
                 refuse_failed(tree)
 
-    with tempfile.TemporaryDirectory(prefix="conversations-") as folder:
-        with Journal.open(Path(folder) / "journal.sqlite") as journal:
-            clock, cpu = time.perf_counter(), time.process_time()
-            asyncio.run(grow(journal))
-            return time.perf_counter() - clock, time.process_time() - cpu, len(journal)
+    with (
+        tempfile.TemporaryDirectory(prefix="conversations-") as folder,
+        Journal.open(Path(folder) / "journal.sqlite") as journal,
+    ):
+        clock, cpu = time.perf_counter(), time.process_time()
+        asyncio.run(grow(journal))
+        return time.perf_counter() - clock, time.process_time() - cpu, len(journal)
 
 
 def refuse_failed(tree: Tree) -> None:

@@ -1,7 +1,8 @@
-"""The benchmark of the persona filter runs and writes what the README shows. Its times are not tested."""
+"""The benchmarks run and write what the README shows. Their times are not tested."""
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -12,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import readme_tables
+from benchmarks import conversations, readme_tables
+from benchmarks.delayed_server import delay_s
 from benchmarks.persona_pool import (
     Population,
     anonymous_bytes,
@@ -167,3 +169,67 @@ def test_it_runs_and_writes_what_the_readme_shows(tmp_path: Path, monkeypatch: p
     table = readme_tables.persona_pool().splitlines()
     assert len(table) == 2 + len(WAYS) + 2 + 1
     assert len({line.count("|") for line in table}) == 1
+
+
+def test_an_address_says_how_long_an_answer_takes() -> None:
+    assert delay_s("500", b"a") == 0.5
+    drawn = [delay_s("500-0.5", str(number).encode()) for number in range(2000)]
+    assert drawn[0] == delay_s("500-0.5", b"0")
+    assert 0.45 < np.median(drawn) < 0.55
+    assert 0.45 < np.std(np.log(drawn)) < 0.55
+
+
+def test_the_prompts_of_the_release_are_laid_out_as_its_code_has_them() -> None:
+    (persona, *_) = conversations.personas(2, 7)
+    tree, calls = conversations.overheard(persona, 3, 7)
+    assert len(calls) == 6 * 3
+    prompts = list(conversations.release_prompts(persona, tree))
+    assert [family for family, _ in prompts] == ["user", "inducer", "responders", "responders", "judge"] * 3
+    users, tailored, generic, judges = (
+        [conversations.as_text(messages) for _, messages in prompts[place::5]] for place in (0, 2, 3, 4)
+    )
+    for texts in (users, tailored, generic):
+        ends = len("<|im_start|>assistant\n")
+        assert all(later.startswith(earlier[:-ends]) for earlier, later in itertools.pairwise(texts))
+    said = [tree.nodes[index].content for index in tree.user_turns()]
+    assert all(message not in judge for message in said for judge in judges)
+    assert all(message in prompts[11][1][-1]["content"] for message in said)
+    assert persona.profile in judges[0] and persona.profile not in generic[-1]
+
+
+def test_what_begins_like_an_earlier_prompt_can_be_reused() -> None:
+    chats = [[("user", [{"role": "user", "content": text}]) for text in ("abc", "abd")]]
+    found = conversations.counts(chats, lambda text: [ord(letter) for letter in text])
+    whole = len(conversations.as_text(chats[0][0][1]))
+    assert (found["calls"], found["tokens"], found["tokens_by_family"]["user"]) == (2, 2 * whole, 2 * whole)
+    assert found["not_reusable_tokens"] == 2 * whole - len("<|im_start|>user\nab")
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_conversations_runs(tmp_path: Path) -> None:
+    pytest.importorskip("openai")
+    out = tmp_path / "conversations.json"
+    call = [sys.executable, ROOT / "benchmarks" / "conversations.py", "--quick", "--out", out]
+    done = subprocess.run(call, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "80"})
+    assert done.returncode == 0, done.stderr
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    text = out.read_text(encoding="utf-8")
+    assert str(tmp_path) not in text
+    whole = json.loads(text)
+    assert whole.keys() == {"command", "machine", "load_average", "versions", "seed", "result"}
+    found = whole["result"]
+    side_by_side = found["side_by_side"]
+    assert len({one["calls"] for one in side_by_side}) == 1
+    for one in side_by_side:
+        assert one["seconds"]["median"] > one["ideal_seconds"] > 0
+        assert one["calls"] >= 6 * one["conversations"] * found["turns"]
+    for one in found["alone"]:
+        assert one["delays_per_turn"] > 3
+        assert one["release_delays_per_turn"] > 5
+    assert [one["personas"] for one in found["scale"]] == [2, 4]
+    assert found["bare_client"]["calls_per_second"] > 0
+    if "skipped" not in found["prompts"]:
+        for one in found["prompts"]["of"]:
+            assert one["release"]["calls"] == 5 * found["turns"]
+            for layout in ("ours", "release"):
+                assert 0 < one[layout]["reusable"] < 1

@@ -1,4 +1,4 @@
-"""A pool grown by a real language model behind a real server: SmolLM2 in `transformers serve`."""
+"""Pools and conversations by a real language model behind a real server: SmolLM2 in `transformers serve`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,16 @@ from pathlib import Path
 
 import pytest
 
+from interalign.conversations.checks import CHECKS
+from interalign.conversations.tree import Tree
 from interalign.llm.journal import Journal
 from interalign.llm.offline import offline_model
+from interalign.personas.exchange import read_pool
 from interalign.personas.grow import CallRow, CandidateRow
+from interalign.personas.persona import Persona
 from interalign.personas.pool import PoolSummary
-from interalign.run import read_json, read_jsonl
+from interalign.pipeline.simulate import Simulation
+from interalign.run import read_json, read_jsonl, write_jsonl
 
 RECIPE = """
 name = "served"
@@ -44,6 +49,21 @@ max_calls = 2
 heldout_profiles = 4
 heldout_personalities = 4
 """
+
+CONVERSATIONS = """
+name = "served"
+[simulate]
+turns = 3
+in_flight = 2
+[simulate.roles]
+user = {{ models = {models}, sampling = {{ max_tokens = 60, temperature = 0.9 }} }}
+inducer = {{ models = {models}, sampling = {{ max_tokens = 80, temperature = 0 }} }}
+tailored = {{ models = {models}, sampling = {{ max_tokens = 60 }} }}
+generic = {{ models = {models}, sampling = {{ max_tokens = 60 }} }}
+judge = {{ models = {models}, sampling = {{ max_tokens = 40, temperature = 0 }} }}
+"""
+ALOE = Path(__file__).parents[2] / "shared" / "aloe-release"
+PEOPLE = int(os.environ.get("INTERALIGN_SERVED_PEOPLE", "3"))
 
 
 def missing() -> str | None:
@@ -115,3 +135,37 @@ def test_every_answer_becomes_a_persona_or_is_counted(tmp_path: Path, port: int)
     assert all(row.reason for row in from_model if row.verdict == "rejected")
     assert sum(one.size for one in summary.kinds) == 40 + sum(row.verdict == "accepted" for row in from_model)
     assert (run / "pool.html").exists()
+
+
+@pytest.mark.skipif(not ALOE.is_dir(), reason="the released personas of ALOE are not in ../shared/aloe-release")
+def test_every_conversation_is_whole_or_says_why_it_is_not(tmp_path: Path, port: int) -> None:
+    profiles, personalities = (
+        read_pool(ALOE / f"{kind}.jsonl").descriptions[:PEOPLE] for kind in ("profile", "personality")
+    )
+    people = [
+        Persona(profile=one.text, personality=other.text) for one, other in zip(profiles, personalities, strict=True)
+    ]
+    write_jsonl(tmp_path / "run" / "personas.jsonl", people)
+    recipe = CONVERSATIONS.format(models='[{ model = { backend = "scripted" } }]')
+    (tmp_path / "served.toml").write_text(recipe, encoding="utf-8")
+    command = [sys.executable, "-m", "interalign", "simulate", "--recipe", "served.toml", "--out", "run"]
+    command += ["--base-url", f"http://127.0.0.1:{port}/v1", "--model", offline_model()]
+    environment = os.environ | {"NO_PROXY": "127.0.0.1"}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=1500, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "run"
+    trees = read_jsonl(run / "trees.jsonl", Tree)
+    told = read_json(run / "simulation.json", Simulation)
+    assert [tree.persona_id for tree in trees] == [persona.id for persona in people]
+    for tree in trees:
+        turns = len(list(tree.user_turns()))
+        assert turns == 3 if tree.failure is None else tree.failure.startswith((f"turn {turns + 1}: ", "judge: "))
+    checks = {fault.check for tree in trees for fault in tree.faults}
+    assert checks <= {*CHECKS, "unreadable"}
+    assert told.ended_early == sum(tree.failure is not None for tree in trees)
+    replies = [node for tree in trees for node in tree.nodes if node.role == "assistant"]
+    assert told.missing_verdicts == sum(node.verdict is None for node in replies)
+    with Journal.open(run / "journal.sqlite") as journal:
+        assert sum(row.calls for row in told.usage) == len(journal)

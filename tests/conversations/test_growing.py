@@ -29,6 +29,7 @@ from interalign.llm.model import Answer, Request
 from interalign.llm.scripted import ScriptedModel
 from interalign.personas.persona import Persona
 from interalign.personas.seeds import seeds
+from interalign.roles.llm.judge import LLMJudge
 from interalign.roles.llm.player import Player, instructions
 from interalign.roles.llm.script import scripts
 
@@ -309,3 +310,54 @@ def test_a_checker_that_cannot_be_read_refuses_nothing() -> None:
     (tree,) = grown(config(2), cast({"checker": lambda _: "Looks fine."}, ChecksConfig(), CHECKED))
     assert tree.failure is None
     assert {(fault.role, fault.check) for fault in tree.faults} == {("checker", "unreadable")}
+
+
+def test_a_refused_user_is_asked_for_other_words_when_growing_on() -> None:
+    asked: list[Request] = []
+
+    def stubborn(request: Request) -> str:
+        asked.append(request)
+        return flips_role(request)
+
+    refused = cast({"user": stubborn}, ChecksConfig(retries=1))
+    (tree,) = grown(config(2), refused)
+    on = asyncio.run(grow_more(tree, PERSONAS[0], config(2), refused))
+    assert [fault.attempt for fault in on.faults if fault.check == "role flip"] == [0, 1, 2, 3]
+    assert len({request.seed for request in asked}) == len(asked) == 4
+    whole = asyncio.run(grow_more(on, PERSONAS[0], config(2), cast(checks=ChecksConfig())))
+    assert whole.failure is None and whole.faults == on.faults
+
+
+def test_what_went_before_a_failure_is_counted_once() -> None:
+    def gone(_: Request) -> str:
+        raise ModelError("gone.")
+
+    broken = cast({"inducer": lambda _: "", "tailored": gone})
+    (tree,) = grown(config(2), broken)
+    tree = asyncio.run(grow_more(tree, PERSONAS[0], config(2), broken))
+    assert tree.failure == "turn 1: gone."
+    assert [(fault.role, fault.check) for fault in tree.faults] == [("inducer", "unreadable")]
+
+
+def test_a_judge_that_failed_is_asked_again_when_growing_on() -> None:
+    def gone(_: Request) -> str:
+        raise ModelError("gone.")
+
+    (tree,) = grown(config(2), cast({"judge": gone}))
+    assert asyncio.run(grow_more(tree, PERSONAS[0], config(2), cast())) == grown(config(2))[0]
+
+
+def test_a_stop_waits_for_the_judge() -> None:
+    ended: list[Request] = []
+
+    class Dawdling(Slow):
+        async def complete(self, request: Request) -> Answer:
+            answer = await super().complete(request)
+            ended.append(request)
+            return answer
+
+    judge = Player([(Dawdling(scripts()["judge"]), 1.0)], ROLE_CONFIGS.judge.sampling, instructions("judge"))
+    stopped = cast({"user": fails(Interrupted("Stopped."), after=1)})
+    with pytest.raises(Interrupted):
+        grown(config(2), replace(stopped, judge=LLMJudge(judge)))
+    assert len(ended) == 2

@@ -179,6 +179,16 @@ def test_a_response_without_an_answer_is_a_model_error(reply: Reply, why: str) -
         assert len(server.bodies) == 1
 
 
+@pytest.mark.parametrize("cut", ['{"choices": [{"mess', "", "<html>Bad gateway</html>"])
+def test_a_response_that_was_cut_is_asked_for_again(cut: str) -> None:
+    with serving(raw(cut), completion("Good day.")) as server:
+        assert complete(server, max_retries=1).text == "Good day."
+        assert len(server.bodies) == 2
+    with serving(raw(cut)) as server:
+        assert "the response is not JSON" in failure(server, max_retries=2).what
+        assert len(server.bodies) == 3
+
+
 def test_a_server_that_is_too_slow_is_a_model_error() -> None:
     with serving(Reply(wait=True)) as server:
         failed = failure(server, timeout_s=0.05)

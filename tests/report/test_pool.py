@@ -5,7 +5,6 @@ import hashlib
 import json
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -17,48 +16,10 @@ from interalign.personas.grow import CandidateRow, Stop
 from interalign.personas.pool import KindSummary, PoolMaps
 from interalign.report.growth import rejections
 from interalign.report.pool import PoolPage, pool_island, render, write
+from tests.report.elements import Elements
 from tests.report.made_up_pool import pool
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>-->{{7*7}}\u2028\u2029\"'&amp;"
-
-
-class Elements(HTMLParser):
-    """The elements of a page, the text of its scripts, and the text of its sections by their ids."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.scripts: list[str] = []
-        self.sections = {"": ""}
-        self.inside = ""
-        self.section = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        self.inside = tag
-        if tag == "script":
-            self.scripts.append("")
-        if tag == "section":
-            self.section = dict(attrs).get("id") or "finding"
-        self.sections[self.section] = self.sections.get(self.section, "") + " "
-
-    def handle_endtag(self, tag: str) -> None:
-        self.inside = ""
-
-    def handle_data(self, data: str) -> None:
-        if self.inside == "script":
-            self.scripts[-1] += data
-        elif self.inside != "style":
-            self.sections[self.section] += data
-
-    def words(self, section: str) -> str:
-        """The text of a section, its white space levelled."""
-        return " ".join(self.sections[section].split())
-
-    @property
-    def text(self) -> str:
-        return " ".join("".join(self.sections.values()).split())
 
 
 def changed(made: PoolPage, kind: Kind, **values: Any) -> PoolPage:

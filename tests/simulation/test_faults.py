@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from interalign.cli import main
 from interalign.conversations.tree import Tree
 from interalign.pipeline.simulate import Simulation
 from interalign.roles.llm.player import instructions
@@ -19,44 +17,36 @@ from tests.simulation.faulty_roles import REFUSAL, RoleServer, journalled_calls,
 Run = Callable[..., tuple[int, str]]
 
 
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `interalign simulate` in this process; gives its exit code and all it printed."""
-
-    def once(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["interalign", "simulate", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        captured = capsys.readouterr()
-        code = end.value.code
-        return (code if isinstance(code, int) else int(code is not None)), captured.out + captured.err
-
-    return once
-
-
-@pytest.mark.parametrize("count", [20, pytest.param(100, marks=pytest.mark.slow)])
-def test_every_conversation_is_whole_or_says_why_it_is_not(run: Run, tmp_path: Path, count: int) -> None:
-    personas = people(count)
+@pytest.mark.parametrize(("count", "timeout_s"), [(20, 0.5), pytest.param(100, 1, marks=pytest.mark.slow)])
+def test_every_conversation_is_whole_or_says_why_it_is_not(
+    simulate: Run, tmp_path: Path, count: int, timeout_s: float
+) -> None:
+    personas = [persona.id for persona in people(count)]
     with playing(spoilt=0.3) as server:
-        folder = start_folder(tmp_path / "run", server, personas, timeout_s=1, concurrency=32)
-        code, said = run("--out", str(folder.root))
+        folder = start_folder(tmp_path / "run", server, people(count), timeout_s=timeout_s, concurrency=32)
+        code, said = simulate(folder)
         assert code == 0, said
         assert sum(server.faults.values()) > 0.2 * len(server.bodies)
-        assert len(server.faults) == 2 * 7 + 2 * 8
         trees = read_jsonl(folder.trees, Tree)
-        assert [tree.persona_id for tree in trees] == [persona.id for persona in personas]
+        assert [tree.persona_id for tree in trees] == personas
         for tree in trees:
             assert_whole_or_told(tree, server)
-        assert_counted(folder, trees)
-        kept = folder.trees.rename(tmp_path / "before.jsonl")
-        # What failed is asked for again, and in the end every conversation is whole.
-        for _ in range(10):
-            code, said = run("--out", str(folder.root), "--grow", str(kept))
+        assert sum(tree.failure is None for tree in trees) > count / 2
+        told = assert_counted(folder, trees)
+        assert sum(row.calls for row in told.usage) == len(journalled_calls(folder))
+
+        # What failed is asked for again, until every conversation is whole.
+        before = tmp_path / "before.jsonl"
+        for _ in range(5):
+            before.write_bytes(folder.trees.read_bytes())
+            code, said = simulate(folder, "--grow", str(before))
             assert code == 0, said
-            kept.write_bytes(folder.trees.read_bytes())
         grown = read_jsonl(folder.trees, Tree)
-    assert [tree.persona_id for tree in grown] == [persona.id for persona in personas]
-    assert all(len(list(tree.user_turns())) == 3 for tree in grown)
+        assert [tree.persona_id for tree in grown] == personas
+        for tree in grown:
+            assert tree.failure is None
+            assert_whole_or_told(tree, server)
+        assert_counted(folder, grown)
 
 
 def assert_whole_or_told(tree: Tree, server: RoleServer) -> None:
@@ -66,27 +56,22 @@ def assert_whole_or_told(tree: Tree, server: RoleServer) -> None:
     assert REFUSAL not in [tree.nodes[user].content for user in turns]
     if tree.failure is None:
         assert len(turns) == 3
-    elif tree.failure.startswith("judge: "):
-        assert any(node.verdict is None for node in tree.nodes if node.role == "assistant")
-    else:
+        compared = {index for one in tree.comparisons for index in (one.first, one.second)}
+        assert compared == {reply for user in turns for reply in tree.children(user) if len(tree.children(user)) > 1}
+    elif not tree.failure.startswith("judge: "):
         assert tree.failure.startswith(f"turn {len(turns) + 1}: ")
 
 
-def assert_counted(folder: RunFolder, trees: list[Tree]) -> None:
-    """Whatever was paid for and could not be used stands among the faults, and simulation.json adds them up."""
+def assert_counted(folder: RunFolder, trees: list[Tree]) -> Simulation:
+    """What was paid for and could not be used stands once among the faults, and simulation.json adds them up."""
     told = read_json(folder.root / "simulation.json", Simulation)
-    faults = [fault for tree in trees for fault in tree.faults]
     calls = journalled_calls(folder)
-    as_user = [
-        answer.text
-        for call, answer in calls.items()
-        if json.loads(call)[0][0]["content"] == instructions("user")
-    ]
-    refused = {(fault.turn, fault.attempt, id(tree)) for tree in trees for fault in tree.faults if fault.text == REFUSAL}
+    as_user = [text.text for call, text in calls.items() if json.loads(call)[0][0]["content"] == instructions("user")]
+    faults = [fault for tree in trees for fault in tree.faults]
+    refused = {(tree.persona_id, one.turn, one.attempt) for tree in trees for one in tree.faults if one.text == REFUSAL}
     assert len(refused) == as_user.count(REFUSAL) > 0
     unreadable = [fault for fault in faults if (fault.role, fault.check) == ("user", "unreadable")]
     assert len(unreadable) == as_user.count("") > 0
     assert sum(told.faults.values()) == len(faults)
     assert told.ended_early == sum(tree.failure is not None for tree in trees)
-    assert sum(row.calls for row in told.usage) == len(calls)
-    assert all(fault.turn >= 1 and fault.text is not None for fault in faults)
+    return told

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich import box
@@ -58,6 +58,13 @@ def simulate(
     prices: Annotated[
         Path | None, typer.Option("--prices", help="TOML table of prices in place of the package's.")
     ] = None,
+    engine: Annotated[
+        str,
+        typer.Option("--engine", help="Where conversations go on: process (this one), or ray (many, see --workers)."),
+    ] = "process",
+    workers: Annotated[
+        int | None, typer.Option("--workers", min=1, help="With --engine ray: how many processes. Default: the CPUs.")
+    ] = None,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Say how many calls, tokens and dollars it would take, and do nothing.")
     ] = False,
@@ -77,6 +84,7 @@ def simulate(
         policy={key: value for key, value in {"name": policy, "depth": depth}.items() if value is not None},
     )
     cap = Budget.parse(budget) if budget is not None else None
+    where = _engine(engine, workers)
     if estimate or show_prompts:
         _rehearse(folder, chosen, personas, prices, prompts=show_prompts)
         return
@@ -88,8 +96,20 @@ def simulate(
             mend="make some there first: interalign personas compose, grow or pair, with the same --out.",
         )
     with work_in(folder, chosen, free) as work:
-        told = run(work, grow_on=grow, budget=cap, prices=prices, limit=personas)
+        told = run(work, grow_on=grow, budget=cap, prices=prices, limit=personas, engine=where, workers=workers)
     _show(told)
+    if chosen.simulate.roles is not None:
+        say(f"\nreport: {RunFolder(folder).simulation_report}")
+
+
+def _engine(name: str, workers: int | None) -> Literal["process", "ray"]:
+    if name == "ray":
+        return "ray"
+    if name != "process":
+        raise InputError(f"There is no engine {name!r}.", mend="use --engine process or --engine ray.")
+    if workers is not None:
+        raise InputError("--workers belongs to --engine ray.", mend="add --engine ray, or leave --workers out.")
+    return "process"
 
 
 def _roles(model: str | None, base_url: str | None, *, scripted: bool) -> ModelConfig | None:
@@ -113,8 +133,14 @@ def _with(recipe: Recipe, model: ModelConfig | None, *, turns: int | None, polic
 
     said: dict[str, Any] = {}
     if model is not None:
-        # The siblings of a rule-based recipe are no language models'.
-        said |= {"roles": roles_played_by(model).model_dump(mode="json"), "siblings": None, "policy_samples": 0}
+        before, roles = recipe.simulate.roles, roles_played_by(model).model_dump(mode="json")
+        if before is None:
+            # The siblings of a rule-based recipe are no language models'.
+            said |= {"roles": roles, "siblings": None, "policy_samples": 0}
+        else:
+            # Another model gets the prompts and the sampling that the recipe has for its roles.
+            models = {"models": roles["user"]["models"]}
+            said["roles"] = {role: models for role in roles if getattr(before, role) is not None}
     if turns is not None:
         said["turns"] = turns
     if policy:

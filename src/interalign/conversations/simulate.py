@@ -22,7 +22,6 @@ from interalign.conversations.tree import Fault, Node, Tree
 from interalign.conversations.turn import (
     Cast,
     Place,
-    SimulatorFault,
     Turn,
     judge_turn,
     take_turn,
@@ -35,6 +34,7 @@ from interalign.personas.persona import Persona
 from interalign.roles.judge import Judgement, Verdict
 from interalign.roles.llm.player import RoleConfig, WeightedModel, all_or_first_error
 from interalign.roles.responder import Source
+from interalign.roles.user import UserTurn
 from interalign.run import derive_seed
 
 __all__ = ["RolesConfig", "SimulateConfig", "grow", "grow_more", "grow_tree", "grow_trees", "roles_played_by"]
@@ -173,12 +173,15 @@ async def grow_tree(persona: Persona, config: SimulateConfig, seed: int, cast: C
 async def grow_more(tree: Tree, persona: Persona, config: SimulateConfig, cast: Cast) -> Tree:
     """Grow a tree on where `config` leaves it open: further turns, and replies that were not continued before.
 
-    Everything that is there stays, in its place. A conversation that failed goes on from its last turn.
+    Everything that is there stays, in its place. A conversation that failed goes on from its last turn: where messages
+    of the user were refused, others are asked for, and a judge that failed is asked again.
 
     Raises:
         StopWork, StorageError: as `grow_trees`.
     """
     growing = _Growing(tree, persona, config, cast)
+    if tree.failure:
+        growing.judge_again()
     return await growing.grow(growing.open_ends())
 
 
@@ -191,6 +194,8 @@ class _Growing:
         self._config = config
         self._cast = cast
         self._failures: list[str] = []
+        self._before = tree.faults if tree.failure else ()
+        """What was found when the conversation failed: answers from the journal are the same, and count once."""
         self._judging: dict[int, asyncio.Task[Judgement]] = {}
         """By the index of the first reply."""
 
@@ -200,6 +205,10 @@ class _Growing:
             while ends:
                 ends = await self._level(ends)
             await self._enter_judgements()
+        except StopWork:
+            # What the judge was asked is paid for.
+            await asyncio.gather(*self._judging.values(), return_exceptions=True)
+            raise
         finally:
             for task in self._judging.values():
                 task.cancel()
@@ -236,35 +245,34 @@ class _Growing:
         places = [self._place(end, first + index * width) for index, end in enumerate(ends)]
         turns = await all_or_first_error(self._turn(place) for place in places)
         after: list[int | None] = []
-        for end, place, turn in zip(ends, places, turns, strict=True):
-            if turn is not None:
+        for end, place, (turn, found) in zip(ends, places, turns, strict=True):
+            self._note(found)
+            if isinstance(turn, Turn):
                 after += await self._add(end, place, turn)
+            else:
+                self._failures.append(f"turn {len(place.ledger) + 1}: {turn}")
         return after
 
     def _place(self, end: int | None, at: int) -> Place:
         tree = self._tree
         chat = tree.chat(end) if end is not None else ()
         ledger = tree.ledger(end) if end is not None else ()
-        return Place(self._persona, chat, ledger, tree.seed, at)
+        refused = (one.attempt for one in self._before if (one.role, one.turn) == ("user", len(ledger) + 1))
+        return Place(self._persona, chat, ledger, tree.seed, at, tried=1 + max(refused, default=-1))
 
-    async def _turn(self, place: Place) -> Turn | None:
-        number = len(place.ledger) + 1
+    async def _turn(self, place: Place) -> tuple[Turn | InteralignError, list[Fault]]:
+        found: list[Fault] = []
         try:
-            return await take_turn(place, self._cast, self._config.sources, self._config.policy_samples)
+            return await take_turn(place, self._cast, self._config.sources, self._config.policy_samples, found), found
         except (StopWork, StorageError):
             raise
         except InteralignError as error:
-            if isinstance(error, SimulatorFault):
-                self._note(error.faults)
-            self._failures.append(f"turn {number}: {error}")
-            return None
+            return error, found
 
     async def _add(self, end: int | None, place: Place, turn: Turn) -> list[int]:
         """Enter a turn; returns the replies to be continued, none after the last turn."""
         user = len(self._tree.nodes)
-        judging = asyncio.create_task(judge_turn(place, self._cast, turn))
-        judging.add_done_callback(lambda done: done.cancelled() or done.exception())
-        self._judging[user + 1] = judging
+        self._judge(user + 1, place, turn.user, [reply.content for _, reply in turn.replies])
         number = len(place.ledger) + 1
         verdicts: Sequence[Verdict | None] = [None] * len(turn.replies)
         if self._config.policy.name == "best":
@@ -294,8 +302,25 @@ class _Growing:
             for index, (source, reply) in enumerate(turn.replies)
         ]
         self._change(nodes=(*self._tree.nodes, *nodes))
-        self._note(turn.faults)
         return [user + 1 + index for index in continued] if number < self._config.turns else []
+
+    def judge_again(self) -> None:
+        """Ask the judge about replies that it failed at."""
+        tree = self._tree
+        compared = {index for one in tree.comparisons for index in (one.first, one.second)}
+        for user in tree.user_turns():
+            replies, spoken = tree.children(user), tree.nodes[user]
+            unjudged = all(tree.nodes[reply].verdict is None and reply not in compared for reply in replies)
+            if not (replies and unjudged and spoken.disclosure):
+                continue
+            said = UserTurn(content=spoken.content, disclosure=spoken.disclosure, model=spoken.model)
+            texts = [tree.nodes[reply].content for reply in replies]
+            self._judge(replies[0], self._place(spoken.parent, user), said, texts)
+
+    def _judge(self, first: int, place: Place, user: UserTurn, texts: Sequence[str]) -> None:
+        judging = asyncio.create_task(judge_turn(place, self._cast, user, texts))
+        judging.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._judging[first] = judging
 
     def _continued(self, at: int, turn: int, verdicts: Sequence[Verdict | None]) -> tuple[int, ...]:
         """The places of the replies to be continued, of those to the user turn that was taken at `at`."""
@@ -340,7 +365,7 @@ class _Growing:
             return None
 
     def _note(self, faults: Sequence[Fault]) -> None:
-        self._change(faults=(*self._tree.faults, *faults))
+        self._change(faults=(*self._tree.faults, *(one for one in faults if one not in self._before)))
 
     def _change(self, **changed: object) -> None:
         # Not model_copy: it would keep what the tree has derived from its nodes.

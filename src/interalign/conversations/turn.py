@@ -13,7 +13,7 @@ from typing import Protocol
 
 from interalign.conversations.checks import ChecksConfig, faults
 from interalign.conversations.tree import Fault
-from interalign.errors import InteralignError
+from interalign.errors import InteralignError, StopWork
 from interalign.messages import Chat, Message
 from interalign.personas.persona import Persona
 from interalign.roles.inducer import Impression, Inducer, RuleInducer
@@ -30,10 +30,9 @@ _ATTEMPTS = 4
 
 
 class SimulatorFault(InteralignError):
-    """The user simulator gave no turn that passes the checks, however often it was asked; `faults` says why."""
+    """The user simulator gave no turn that passes the checks, however often it was asked."""
 
-    def __init__(self, faults: tuple[Fault, ...]) -> None:
-        self.faults = faults
+    def __init__(self, faults: Sequence[Fault]) -> None:
         tries = len({fault.attempt for fault in faults})
         names = ", ".join(dict.fromkeys(fault.check for fault in faults))
         super().__init__(f"The user simulator gave no usable message in {tries} tries: {names}.")
@@ -83,6 +82,8 @@ class Place:
     """Of the conversation."""
     at: int
     """The index that the user's message gets in the tree."""
+    tried: int = 0
+    """How many messages of the user were refused here before: the next one must be another."""
 
     def derived(self, *parts: str) -> int:
         """A seed of this turn's own."""
@@ -91,7 +92,7 @@ class Place:
     def spoken(self, user: UserTurn) -> Place:
         """The same place after the user has spoken."""
         chat = (*self.chat, Message(role="user", content=user.content))
-        return Place(self.persona, chat, (*self.ledger, user.disclosure), self.seed, self.at)
+        return Place(self.persona, chat, (*self.ledger, user.disclosure), self.seed, self.at, self.tried)
 
 
 @dataclass(frozen=True)
@@ -100,34 +101,43 @@ class Turn:
 
     user: UserTurn
     replies: tuple[tuple[Source, Reply], ...]
-    faults: tuple[Fault, ...]
 
 
-async def take_turn(place: Place, cast: Cast, sources: Sequence[Source], policy_samples: int) -> Turn:
+async def take_turn(
+    place: Place, cast: Cast, sources: Sequence[Source], policy_samples: int, found: list[Fault]
+) -> Turn:
     """The user's next message and the replies to it, all different: equal siblings would teach nothing.
+
+    Args:
+        place: Where.
+        cast: Who plays.
+        sources: Who replies.
+        policy_samples: As in the recipe.
+        found: Takes up what is refused or cannot be read, also when the turn fails in the end.
 
     Raises:
         SimulatorFault: no try of the user's message passed the checks.
         InteralignError: a role failed.
     """
-    user, found = await _speak(place, cast)
+    user = await _speak(place, cast, found)
     replying = _Replying(place.spoken(user), cast, sources, policy_samples, found)
     try:
         replies = await replying.replies()
         impression = await replying.impression()
+    except StopWork:
+        await replying.settled()
+        raise
     finally:
         replying.close()
     earlier = set(stated_so_far(place.ledger))
     stated = tuple(one for one in impression.stated if one not in earlier)
     disclosure = user.disclosure.model_copy(update={"stated": stated}) if stated else user.disclosure
-    return Turn(user.model_copy(update={"disclosure": disclosure}), tuple(replies), tuple(found))
+    return Turn(user.model_copy(update={"disclosure": disclosure}), tuple(replies))
 
 
-async def judge_turn(place: Place, cast: Cast, turn: Turn) -> Judgement:
-    """What the judge says of the replies of a turn that was taken at `place`."""
-    after = place.spoken(turn.user)
-    texts = [reply.content for _, reply in turn.replies]
-    judge = cast.judge
+async def judge_turn(place: Place, cast: Cast, user: UserTurn, texts: Sequence[str]) -> Judgement:
+    """What the judge says of the replies to what the user said at `place`."""
+    after, judge = place.spoken(user), cast.judge
     if isinstance(judge, SiblingJudge):
         return await judge.judge(place.persona, after.chat, texts, after.ledger, place.derived("judge"))
     verdicts = await all_or_first_error(
@@ -137,10 +147,9 @@ async def judge_turn(place: Place, cast: Cast, turn: Turn) -> Judgement:
     return Judgement(verdicts=tuple(verdicts))
 
 
-async def _speak(place: Place, cast: Cast) -> tuple[UserTurn, list[Fault]]:
-    checks, found = cast.checks, list[Fault]()
-    number = len(place.ledger) + 1
-    for attempt in range(1 + (checks.retries if checks else 0)):
+async def _speak(place: Place, cast: Cast, found: list[Fault]) -> UserTurn:
+    checks, number = cast.checks, len(place.ledger) + 1
+    for attempt in range(place.tried, place.tried + 1 + (checks.retries if checks else 0)):
         # The first try has the conversation's seed, under which two models meet the same plan of a rule-based user.
         seed = place.derived("user", str(attempt)) if attempt else place.seed
         try:
@@ -152,9 +161,9 @@ async def _speak(place: Place, cast: Cast) -> tuple[UserTurn, list[Fault]]:
         if not names and cast.checker is not None:
             names = await _second_look(place, cast.checker, user, attempt, found)
         if not names:
-            return user, found
+            return user
         found += [Fault(turn=number, check=name, attempt=attempt, text=user.content) for name in names]
-    raise SimulatorFault(tuple(found))
+    raise SimulatorFault(found)
 
 
 async def _second_look(
@@ -189,6 +198,10 @@ class _Replying:
         """Stop what nobody waits for any more."""
         self._impression.cancel()
         self._sampled.cancel()
+
+    async def settled(self) -> None:
+        """Wait for what has begun, since it is paid for."""
+        await asyncio.gather(self._impression, self._sampled, return_exceptions=True)
 
     async def impression(self) -> Impression:
         """What has been concluded of the user."""

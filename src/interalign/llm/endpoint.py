@@ -11,6 +11,7 @@ import asyncio
 import ipaddress
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -65,7 +66,7 @@ class EndpointConfig(Value):
     timeout_s: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 120
     """Seconds to wait for one try of one answer."""
     max_retries: Annotated[int, Field(ge=0)] = 5
-    """Further tries after a refused connection, a timeout, 408, 409, 429 or a server error."""
+    """Further tries after a refused connection, a timeout, 408, 409, 429, a server error or a response that was cut."""
     json_schema: bool = True
     """Ask the server to keep answers to a JSON schema where one is wanted. One that refuses is not asked again."""
     requests_per_minute: Annotated[int, Field(ge=1)] | None = None
@@ -103,6 +104,8 @@ class EndpointModel:
         self._config = config
         self._key = _key(config)
         self._client = _client(config, self._key)
+        self.before_sending: Callable[[], None] | None = None
+        """Called when a request has waited for its turn: what it raises goes to the caller, and nothing is sent."""
         self._slots = asyncio.Semaphore(config.concurrency)
         self._takes_schema = config.json_schema
         self._limit = shared_limit(
@@ -141,10 +144,10 @@ class EndpointModel:
         """
         schema = request.response_schema if self._takes_schema else None
         tokens = estimated_tokens(request)
-        said = await self._post(_body(self._config.model, request, schema), tokens)
+        said = await self._whole(_body(self._config.model, request, schema), tokens)
         if isinstance(said, _Failed) and schema is not None and said.status in _REFUSED_AS_IT_IS:
             # Some servers know no schemas, some not this one's parts, and each says so in words of its own.
-            said = await self._post(_body(self._config.model, request, None), tokens)
+            said = await self._whole(_body(self._config.model, request, None), tokens)
             if isinstance(said, str):
                 self._takes_schema = False
         if isinstance(said, _Failed):
@@ -153,12 +156,22 @@ class EndpointModel:
         self._limit.settle(tokens, answer.usage)
         return answer
 
+    async def _whole(self, body: dict[str, Any], tokens: int) -> str | _Failed:
+        """The response to `body`; one that was cut on its way is asked for again, as after a lost connection."""
+        for _ in range(self._config.max_retries):
+            said = await self._post(body, tokens)
+            if isinstance(said, _Failed) or said.rstrip().endswith("}"):
+                return said
+        return await self._post(body, tokens)
+
     async def _post(self, body: dict[str, Any], tokens: int) -> str | _Failed:
         from openai import APIStatusError, OpenAIError
 
         try:
             async with self._slots:
                 await self._limit.reserve(tokens)
+                if self.before_sending is not None:
+                    self.before_sending()
                 async with asyncio.timeout(_patience_s(self._config)):
                     return await self._client.post("/chat/completions", body=body, cast_to=str)
         except (OpenAIError, TimeoutError) as error:

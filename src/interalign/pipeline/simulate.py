@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -19,17 +21,23 @@ from interalign.conversations.tree import Tree
 from interalign.conversations.turn import Cast
 from interalign.errors import InputError, ModelError
 from interalign.llm.account import Account, Budget, RoleUsage
+from interalign.llm.endpoint import EndpointModel
 from interalign.llm.journal import journalled
 from interalign.llm.model import ChatModel
 from interalign.llm.prices import load_prices
 from interalign.messages import Value
 from interalign.personas.persona import Persona
-from interalign.pipeline.stopping import stopping
+from interalign.pipeline.ray_engine import Order, gather_journals, grow_on_ray
+from interalign.pipeline.stopping import Gate, stopping
 from interalign.pipeline.work import Work
+from interalign.report.simulation import SimulationPage
+from interalign.report.simulation import write as write_simulation_report
+from interalign.report.simulation_summary import summarise_simulation
 from interalign.roles.llm.player import instructions, prompt_hashes
 from interalign.roles.responder import ModelResponder, Responder, policy_prompt
 from interalign.roles.user import refuse_unplayable
 from interalign.run import read_json, read_jsonl, write_json, write_jsonl
+from interalign.training.checkpoint import installed_versions
 
 __all__ = ["Simulation", "simulate", "training_personas"]
 
@@ -69,8 +77,10 @@ def simulate(
     budget: Budget | None = None,
     prices: Path | None = None,
     limit: int | None = None,
+    engine: Literal["process", "ray"] = "process",
+    workers: int | None = None,
 ) -> Simulation:
-    """Write `trees.jsonl`, the preference tables and `simulation.json`.
+    """Write `trees.jsonl`, the preference tables, `simulation.json` and, with language models, `simulation.html`.
 
     Args:
         work: The run.
@@ -78,8 +88,11 @@ def simulate(
         budget: What the calls of this run may cost, earlier commands included.
         prices: A table of prices in place of the package's.
         limit: Talk to the first so many personas only (with `grow_on`: of those that have trees).
+        engine: Where conversations go on: in this process, or on Ray's workers (see `ray_engine`).
+        workers: How many workers; None for one per CPU.
 
     Raises:
+        MissingExtra: a package is not installed.
         StopWork: the budget is spent, or the user stopped it. The same command goes on from there.
         ModelError: every conversation failed. Nothing is written, so the same command tries again.
         InputError: personas that the roles cannot play, or a budget that cannot be kept for want of a price.
@@ -96,10 +109,12 @@ def simulate(
         if grow_on is not None:
             personas = [persona for persona in personas if persona.id in before]
         personas = personas[:limit]
-        account = Account(budget, load_prices(prices), journal=work.run.journal)
-        trees = asyncio.run(_grow(work, personas, before, account))
+        # A run on Ray that was killed has left these; what is in them is paid for.
+        gather_journals(work.journal, work.run.root)
+        table = load_prices(prices)
+        order = Order(growing, work, personas, before, Account(budget, table, journal=work.run.journal), table)
+        trees, usage = asyncio.run(_grow(order, on_ray=engine == "ray", workers=workers))
         _refuse_all_failed(trees)
-        usage = account.rows()
         config = work.recipe.simulate
         now = Growth(policy=config.policy, turns=config.turns, personas=len(personas))
         grown = (*(kept.grown if kept and grow_on else ()), now)
@@ -108,10 +123,34 @@ def simulate(
         write_preference_tables(work.run.preferences, trees, work.recipe.preferences, policy_prompt())
     simulation = _told(work, trees, usage).model_copy(update={"grown": grown})
     write_json(path, simulation)
+    make_simulation_report(work, trees, simulation)
     work.console.print(
         f"{'':<34} {simulation.trees} trees, {simulation.ended_early} ended early, {simulation.pairs} preference pairs"
     )
     return simulation
+
+
+def make_simulation_report(work: Work, trees: Sequence[Tree], told: Simulation) -> None:
+    """Write `simulation.html`, where language models or scripts played the roles; rules have the run's report."""
+    config = work.recipe.simulate
+    if config.roles is None:
+        return
+    page = SimulationPage(
+        summary=summarise_simulation(trees, pairs=told.pairs, usage=told.usage, hygiene=told.hygiene),
+        trees=trees,
+        personas={persona.id: persona for persona in read_jsonl(work.run.personas, Persona)},
+        roles=config.roles,
+        prompts=told.prompts,
+        title=work.recipe.name,
+        facts={
+            "Recipe": work.recipe.name,
+            "Seed": str(work.recipe.seed),
+            "Turns": str(config.turns),
+            "Policy": ", then ".join(one.policy.name for one in told.grown) or config.policy.name,
+            "interalign": installed_versions()["interalign"],
+        },
+    )
+    write_simulation_report(work.run.simulation_report, page)
 
 
 def training_personas(work: Work) -> list[Persona]:
@@ -134,33 +173,50 @@ def _before(path: Path, personas: Sequence[Persona]) -> dict[str, Tree]:
     return trees
 
 
-async def _grow(work: Work, personas: Sequence[Persona], before: Mapping[str, Tree], account: Account) -> list[Tree]:
-    config = work.recipe.simulate
-    work.run.begin("simulate", *(("train", "benchmark") if config.policy_samples else ()))
-    if config.roles is None:
-        cast = Cast(policy=_policy(work) if config.policy_samples else None)
-        return await _collect(work, personas, before, cast)
-    async with stopping(work.console) as gate:
-
-        def wrap(model: ChatModel, role: str, free: bool) -> ChatModel:
-            return account.metered(gate.guarded(journalled(model, work.journal)), role, free=free)
-
-        try:
-            async with open_cast(config, wrap) as cast:
-                return await _collect(work, personas, before, cast)
-        finally:
-            if not account.rows():
-                # Nothing was answered, so another model may be named.
-                work.run.withdraw("simulate")
-
-
-async def _collect(work: Work, personas: Sequence[Persona], before: Mapping[str, Tree], cast: Cast) -> list[Tree]:
-    trees = []
-    with work.bar("conversation trees", len(personas)) as bar:
+async def growing(
+    work: Work, personas: Sequence[Persona], before: Mapping[str, Tree], account: Account, gate: Gate
+) -> AsyncIterator[Tree]:
+    """Yield the tree of each persona, in their order, with a cast of this process's own."""
+    async with _cast(work, account, gate) as cast:
         async for tree in grow_trees(personas, work.recipe.simulate, work.recipe.seed, cast, before):
-            trees.append(tree)
-            bar.advance()
-    return trees
+            yield tree
+
+
+@asynccontextmanager
+async def _cast(work: Work, account: Account, gate: Gate) -> AsyncIterator[Cast]:
+    config = work.recipe.simulate
+    if config.roles is None:
+        yield Cast(policy=_policy(work) if config.policy_samples else None)
+        return
+
+    def wrap(model: ChatModel, role: str, free: bool) -> ChatModel:
+        if isinstance(model, EndpointModel):
+            # A thousand calls may wait for a slot; they are not in flight yet.
+            model.before_sending = gate.check
+        return account.metered(gate.guarded(journalled(model, work.journal)), role, free=free)
+
+    async with open_cast(config, wrap) as cast:
+        yield cast
+
+
+async def _grow(order: Order, *, on_ray: bool, workers: int | None) -> tuple[list[Tree], tuple[RoleUsage, ...]]:
+    work, config = order.work, order.work.recipe.simulate
+    work.run.begin("simulate", *(("train", "benchmark") if config.policy_samples else ()))
+    # Rules ask nobody, so nothing is lost when Ctrl-C stops them at once.
+    async with nullcontext(Gate()) if config.roles is None else stopping(work.console) as gate:
+        with work.bar("conversation trees", len(order.personas)) as bar:
+            if on_ray:
+                return await grow_on_ray(order, workers, gate, bar.advance)
+            trees = []
+            try:
+                async for tree in growing(work, order.personas, order.before, order.account, gate):
+                    trees.append(tree)
+                    bar.advance()
+            finally:
+                if config.roles is not None and not order.account.rows():
+                    # Nothing was answered, so another model may be named.
+                    work.run.withdraw("simulate")
+            return trees, order.account.rows()
 
 
 def _policy(work: Work) -> Responder:

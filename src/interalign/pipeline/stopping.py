@@ -16,11 +16,15 @@ __all__ = ["Gate", "stopping"]
 
 
 class Gate:
-    """Shut, it lets no further call begin. What passes it is counted until it has ended."""
+    """Shut, it lets no further call begin."""
 
     def __init__(self) -> None:
         self.shut = False
-        self.in_flight = 0
+
+    def check(self) -> None:
+        """Raise Interrupted once the gate is shut."""
+        if self.shut:
+            raise Interrupted("Stopped.", mend="run the same command again to go on from here.")
 
     def guarded(self, model: ChatModel) -> ChatModel:
         """`model`, behind this gate: raises Interrupted once the gate is shut."""
@@ -37,13 +41,8 @@ class _Guarded:
         return self._model.name
 
     async def complete(self, request: Request) -> Answer:
-        if self._gate.shut:
-            raise Interrupted("Stopped.", mend="run the same command again to go on from here.")
-        self._gate.in_flight += 1
-        try:
-            return await self._model.complete(request)
-        finally:
-            self._gate.in_flight -= 1
+        self._gate.check()
+        return await self._model.complete(request)
 
 
 @asynccontextmanager
@@ -60,8 +59,7 @@ async def stopping(console: Console) -> AsyncIterator[Gate]:
                 task.cancel()
             return
         gate.shut = True
-        waiting = f"{gate.in_flight} calls in flight are finished first; Ctrl-C again stops at once."
-        console.print(f"\nStopping: {waiting}", highlight=False)
+        console.print("\nStopping: calls in flight are finished first; Ctrl-C again stops at once.", highlight=False)
 
     try:
         loop.add_signal_handler(signal.SIGINT, stop)

@@ -12,7 +12,7 @@ from typing import TypeAlias, TypedDict, TypeVar
 
 from markupsafe import Markup
 
-from interalign.conversations.tree import Node, Tree
+from interalign.conversations.tree import Tree
 from interalign.evaluation.statistics import Estimate
 from interalign.evaluation.summary import Summary, TurnRow
 from interalign.personas.persona import Persona

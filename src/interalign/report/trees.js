@@ -14,7 +14,8 @@ function scoreBadge(verdict) {
 }
 
 function verdictDetails(verdict, elsewhere) {
-  if (verdict === null) return null;
+  // A language model gives a score and no parts.
+  if (verdict === null || !(verdict.parts.length || verdict.penalties.length)) return null;
   const missed = verdict.parts.filter(([, value]) => value < 1);
   const losses = [
     ...missed.map(([name, value]) => text("loss", `${words(name)} ${points(value)}`)),
@@ -28,13 +29,17 @@ function verdictDetails(verdict, elsewhere) {
   return block("verdict", losses.length ? block("losses", ...losses) : text("all-met", "everything met"), verdict.parts.length ? rest : null);
 }
 
-function userMessage(words, ledger) {
-  const entries = ledger.map(([kind, entry]) => element("li", {}, text(`kind ${kind.split(" ")[0]}`, kind), ` ${entry}`));
-  return block("message user", text("who", "user"), element("p", { textContent: words }), entries.length ? element("ul", { className: "ledger" }, ...entries) : null);
+function userMessage(words, ledger, model = null) {
+  const entries = ledger.map(([kind, entry, said]) => element("li", {}, text(`kind ${kind.split(" ")[0]}`, kind), ` ${entry}`, said ? text("said", ` \u201c${said}\u201d`) : null));
+  return block("message user", who("user", model), element("p", { textContent: words }), entries.length ? element("ul", { className: "ledger" }, ...entries) : null);
 }
 
-function replyMessage(who, turn, more) {
-  const head = block("reply-head", text("who", who), ...more, scoreBadge(turn.verdict));
+function who(name, model) {
+  return element("span", { className: "who" }, name, model ? text("by", ` \u00b7 ${model}`) : null);
+}
+
+function replyMessage(name, turn, more) {
+  const head = block("reply-head", who(name, turn.model), ...more, scoreBadge(turn.verdict));
   return block("message reply", head, element("p", { textContent: turn.reply }), verdictDetails(turn.verdict, turn.elsewhere));
 }
 
@@ -94,3 +99,91 @@ function browser(place, noun, items, show) {
   return () => go(current);
 }
 
+// -- Trees ------------------------------------------------------------------------------------------------------
+
+// A source that answers twice is told apart by number.
+function replyNames({ replies }) {
+  const sources = replies.map((reply) => reply.source);
+  const number = (place) => sources.slice(0, place + 1).filter((source) => source === sources[place]).length;
+  return sources.map((source, place) => (sources.filter((other) => other === source).length > 1 ? `${source} ${number(place)}` : source));
+}
+
+// How a reply stands to what follows. Where several replies are continued, one is read on at a time.
+function onward(reply, onwards, followed, follow) {
+  if (reply.next === null) return reply.continued ? [text("continued", "drawn")] : [];
+  if (onwards.length === 1) return [text("continued", "went on")];
+  const button = element("button", { type: "button", className: "follow", textContent: reply === followed ? "read on below" : "read on here" });
+  button.setAttribute("aria-pressed", String(reply === followed));
+  button.dataset.next = reply.next;
+  button.addEventListener("click", () => follow(reply.next));
+  return [button];
+}
+
+function comparison(names, { pair: [first, second], votes }) {
+  const meant = { first: names[first], second: names[second], tie: "equally good" };
+  const said = votes.map((vote) => (vote === null ? "not readable" : meant[vote]));
+  const agreed = !votes.includes(null) && votes[0] === votes[1];
+  const outcome = agreed ? `both orders: ${said[0]}` : votes.includes(null) ? "undecided" : "the two orders disagree";
+  return element("p", { className: "comparison" },
+    text("who", "judge, comparing"), text(agreed ? "outcome agreed" : "outcome", outcome),
+    ...[first, second].map((place, order) => text("order", `${names[place]} shown first: ${said[order]}`)));
+}
+
+function faultList(faults, where) {
+  if (!faults.length) return null;
+  const items = faults.map((fault) => element("li", {}, text("tag", `${fault.role}: ${fault.check}`), ` try ${fault.attempt + 1}`, element("p", { textContent: fault.text })));
+  const number = faults.length === 1 ? "1 fault" : `${faults.length} faults`;
+  return element("details", { className: "faults" }, element("summary", { textContent: `${number} ${where}` }), element("ul", {}, ...items));
+}
+
+function treeTurn(tree, turn, followed, follow) {
+  const names = replyNames(turn);
+  const onwards = turn.replies.filter((reply) => reply.next !== null);
+  const replies = turn.replies.map((reply, place) => {
+    const shown = replyMessage(names[place], reply, onward(reply, onwards, followed, follow));
+    if (followed ? reply === followed : reply.continued) shown.classList.add("is-continued");
+    return shown;
+  });
+  const siblings = block("siblings", ...replies);
+  siblings.style.setProperty("--columns", Math.max(1, Math.min(replies.length, 4)));
+  const several = tree.turns.filter((other) => other.turn === turn.turn).length > 1;
+  return element("section", { className: "tree-turn" },
+    element("h4", { className: "turn", textContent: `Turn ${turn.turn}` }),
+    faultList(tree.faults.filter((fault) => fault.turn === turn.turn), several ? "in this turn, on one of the branches" : "in this turn"),
+    userMessage(turn.user, turn.ledger, turn.model), siblings, ...turn.comparisons.map((one) => comparison(names, one)));
+}
+
+function treeBlock(tree) {
+  const chosen = new Map();
+  const shown = block("tree");
+  const last = Math.max(0, ...tree.turns.map((turn) => turn.turn));
+  function path(start) {
+    const made = [];
+    for (let at = start; at !== null; ) {
+      const here = at, turn = tree.turns[here];
+      const onwards = turn.replies.filter((reply) => reply.next !== null);
+      const followed = onwards.find((reply) => reply.next === chosen.get(here)) ?? onwards[0] ?? null;
+      made.push(treeTurn(tree, turn, followed, (next) => {
+        chosen.set(here, next);
+        draw();
+        shown.querySelector(`[data-next="${next}"]`).focus();
+      }));
+      at = followed ? followed.next : null;
+    }
+    return made;
+  }
+  function draw() {
+    const roots = [...tree.turns.keys()].filter((at) => tree.turns[at].root);
+    shown.replaceChildren(...roots.flatMap(path));
+    const after = faultList(tree.faults.filter((fault) => fault.turn > last), "in the turn after");
+    if (after) shown.append(after);
+    if (tree.failure !== null) shown.append(element("p", { className: "failure", textContent: `Not all went as planned: ${tree.failure}` }));
+  }
+  draw();
+  return shown;
+}
+
+function trees(place, noun) {
+  if (!place || !data.trees.length) return;
+  browser(place, noun, data.trees, (tree) => [personPanel(tree.person), treeBlock(tree)]);
+}

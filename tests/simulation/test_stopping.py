@@ -1,0 +1,176 @@
+"""Stopping `interalign simulate` on purpose or by a full disk: exit codes, and going on to the same trees."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from interalign.pipeline.simulate import Simulation
+from interalign.run import RunFolder, read_json
+from tests.simulation.faulty_roles import journalled_calls, people, playing, same_call, start_folder
+
+Run = Callable[..., tuple[int, str]]
+CONCURRENCY = 4
+GO_ON = "run the same command again to go on from here."
+
+
+def start(folder: RunFolder) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "interalign", "simulate", "--out", str(folder.root)]
+    # A narrow terminal would break lines that are read here.
+    environment = os.environ | {"COLUMNS": "200"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """The exit code and what stood on the error stream."""
+    _, said = process.communicate(timeout=100)
+    assert "Traceback" not in said
+    return process.returncode, said
+
+
+def wait_until(there: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while not there():
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()[1]
+        time.sleep(0.005)
+
+
+def interrupt(process: subprocess.Popen[str]) -> None:
+    """Send the first Ctrl-C, and return when it has been understood."""
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    while "Stopping: calls in flight are finished first" not in (line := process.stderr.readline()):
+        assert line, "it ended without a word"
+
+
+def assert_same(folder: RunFolder, other: RunFolder) -> None:
+    for name in ("trees.jsonl", "simulation.json"):
+        assert (folder.root / name).read_bytes() == (other.root / name).read_bytes()
+
+
+def test_the_first_interrupt_keeps_every_answer_and_the_run_goes_on(simulate: Run, tmp_path: Path) -> None:
+    with playing(delay_s=0.01) as server:
+        whole, folder = (
+            start_folder(tmp_path / name, server, people(8), concurrency=CONCURRENCY) for name in ("whole", "run")
+        )
+        assert simulate(whole)[0] == 0
+        calls = len(server.bodies)
+
+        process = start(folder)
+        wait_until(lambda: len(server.bodies) >= calls + 30, process)
+        server.held.clear()
+        sent = len(server.bodies)
+        interrupt(process)
+        server.held.set()
+        code, said = ended(process)
+        assert code == 130
+        assert said.splitlines()[-1] == f"error Stopped. To mend it: {GO_ON}"
+        assert not folder.trees.exists()
+        # What waited for a slot was not sent any more, and all that was sent is kept.
+        assert len(server.bodies) - sent <= CONCURRENCY
+        kept = set(journalled_calls(folder))
+        assert kept == {same_call(body) for body in server.bodies[calls:]}
+
+        assert simulate(folder)[0] == 0
+        assert len(server.bodies) == 2 * calls
+    assert_same(folder, whole)
+
+
+@pytest.mark.slow
+def test_the_second_interrupt_waits_for_no_server(simulate: Run, tmp_path: Path) -> None:
+    with playing() as server:
+        whole, folder = (
+            start_folder(tmp_path / name, server, people(8), concurrency=CONCURRENCY) for name in ("whole", "run")
+        )
+        assert simulate(whole)[0] == 0
+        before = server.answered
+        process = start(folder)
+        wait_until(lambda: server.answered >= before + 30, process)
+        server.held.clear()
+        interrupt(process)
+        process.send_signal(signal.SIGINT)
+        # The server still holds its answers.
+        code, said = ended(process)
+        assert code == 130
+        assert said.splitlines()[-1] == f"Stopped. {GO_ON[0].upper()}{GO_ON[1:]}"
+        server.held.set()
+        assert len(journalled_calls(folder)) >= 30 - 2 * CONCURRENCY
+        assert simulate(folder)[0] == 0
+    assert_same(folder, whole)
+
+
+def test_two_at_once_in_one_folder(simulate: Run, tmp_path: Path) -> None:
+    with playing() as server:
+        server.held.clear()
+        folder = start_folder(tmp_path / "run", server, people(2))
+        first = start(folder)
+        wait_until(lambda: bool(server.bodies), first)
+        code, said = simulate(folder)
+        assert code == 4
+        assert f"is in use by process {first.pid}" in said and said.count("\n") == 1
+        server.held.set()
+        assert ended(first)[0] == 0
+
+
+def test_a_budget_stops_and_a_larger_one_goes_on(simulate: Run, tmp_path: Path) -> None:
+    with playing() as server:
+        whole, folder = (start_folder(tmp_path / name, server, people(8)) for name in ("whole", "run"))
+        assert simulate(whole)[0] == 0
+        calls = len(server.bodies)
+        code, said = simulate(folder, "--budget", "20000 tokens")
+        assert code == 10, said
+        assert "The budget of 20,000 tokens is spent" in said and "raise --budget" in said
+        assert not folder.trees.exists()
+        kept = journalled_calls(folder)
+        # Whatever was sent is kept.
+        assert len(server.bodies) == calls + len(kept)
+        used = [answer.usage.prompt_tokens + answer.usage.completion_tokens for answer in kept.values()]
+        assert 20_000 <= sum(used) < 20_000 + max(used)
+        # As much again is no more.
+        assert simulate(folder, "--budget", "20000 tokens")[0] == 10
+        assert len(server.bodies) == calls + len(kept)
+        assert simulate(folder, "--budget", "10M tokens")[0] == 0
+        assert len(server.bodies) == 2 * calls
+    assert_same(folder, whole)
+    assert sum(row.calls for row in read_json(folder.root / "simulation.json", Simulation).usage) == calls
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of 320 KiB."""
+    folder = tmp_path / "small"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=320k", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode != 0:
+        pytest.skip("a small disk can be mounted by root only")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_keeps_what_was_paid_for(simulate: Run, tmp_path: Path, small_disk: Path) -> None:
+    with playing() as server:
+        whole, folder = (start_folder(root, server, people(20)) for root in (tmp_path / "whole", small_disk / "run"))
+        assert simulate(whole)[0] == 0
+        calls = len(server.bodies)
+        code, said = simulate(folder)
+        assert code == 7, said
+        assert "journal.sqlite" in said and "paid answers are kept" in said and "Traceback" not in said
+        assert not folder.trees.exists() and not folder.preferences.exists()
+        assert not list(folder.root.rglob(".interalign-*"))
+        kept = set(journalled_calls(folder))
+        assert 10 < len(kept) < calls
+
+        larger = RunFolder(tmp_path / "larger")
+        shutil.copytree(folder.root, larger.root)
+        begun = len(server.bodies)
+        assert simulate(larger)[0] == 0
+        assert not kept & {same_call(body) for body in server.bodies[begun:]}
+    assert_same(larger, whole)
