@@ -34,7 +34,7 @@ Status: TypeAlias = Literal["ok", "missing", "warn"]
 OLDEST_PYTHON = (3, 11)
 
 OLDEST_PACKAGES: Mapping[str, Mapping[str, str]] = {
-    "endpoint": {"aiolimiter": "1.2", "openai": "3.52"},
+    "endpoint": {"aiohttp": "3.14.4", "aiolimiter": "1.2", "openai": "3.52"},
     "train": {
         "transformers": "5.23",
         "trl": "1.16",

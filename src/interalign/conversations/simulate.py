@@ -89,7 +89,7 @@ class SimulateConfig(Value):
     """Language models for all roles. Left out, rules play them, with personas that `personas compose` has made."""
     checks: ChecksConfig = ChecksConfig()
     """What is not let pass of a user whom a language model plays."""
-    in_flight: Annotated[int, Field(ge=1)] = 256
+    in_flight: Annotated[int, Field(ge=1)] = 128
     """Conversations that are open at the same time. It bounds memory and changes no tree."""
 
     @model_validator(mode="after")
@@ -147,9 +147,11 @@ async def grow_trees(
             return await grow_more(known, persona, config, cast)
 
     tasks = [asyncio.create_task(one(persona)) for persona in personas]
+    tasks.reverse()
     try:
-        for task in tasks:
-            yield await task
+        while tasks:
+            # Taken off, so that a tree that has been given out is not kept.
+            yield await tasks.pop()
     except StopWork:
         # No call begins any more, so the others end as soon as what they wait for is there; that is paid for.
         await asyncio.gather(*tasks, return_exceptions=True)

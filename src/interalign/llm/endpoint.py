@@ -195,11 +195,12 @@ class EndpointModel:
             what = f"{self.name} refused: {self._shown(_server_says(error))}."
             refused = error.status_code in _REFUSED_AS_IT_IS
             return ModelError(what, mend=mend.format(key_env=self._config.api_key_env), refused=refused)
-        if isinstance(error, APITimeoutError | TimeoutError):
+        unreachable = _unreachable(error)
+        if unreachable is None and isinstance(error, APITimeoutError | TimeoutError):
             what = f"{self.name} did not answer within {self._config.timeout_s:g} s {tries}."
             return ModelError(what, mend="raise timeout_s, or lower concurrency.")
         if isinstance(error, APIConnectionError):
-            why = self._shown(str(error.__cause__ or error))
+            why = self._shown(str(unreachable or error.__cause__ or error))
             what = f"{self.name} cannot be reached: {why} {tries}. Does the server run, and is its address right?"
             return ModelError(what, mend="start the server, or correct base_url (--base-url).")
         return ModelError(f"{self.name} gave no answer: {self._shown(str(error))}.")
@@ -255,10 +256,26 @@ def _is_loopback(url: str) -> bool:
 
 def _client(config: EndpointConfig, key: str) -> AsyncOpenAI:
     try:
-        from openai import AsyncOpenAI
+        from openai import AsyncOpenAI, DefaultAioHttpClient
     except ImportError:
         raise MissingExtra("openai", "endpoint") from None
-    return AsyncOpenAI(api_key=key, base_url=config.base_url, timeout=config.timeout_s, max_retries=config.max_retries)
+    return AsyncOpenAI(
+        api_key=key,
+        base_url=config.base_url,
+        timeout=config.timeout_s,
+        max_retries=config.max_retries,
+        # The default transport looks at every idle connection before every request.
+        http_client=DefaultAioHttpClient(),
+    )
+
+
+def _unreachable(error: BaseException | None) -> OSError | None:
+    """What the system said of a connection that could not be made; the client takes all of it for a timeout."""
+    while error is not None:
+        if isinstance(error, OSError) and not isinstance(error, TimeoutError) and error.__cause__ is None:
+            return error
+        error = error.__cause__
+    return None
 
 
 def _patience_s(config: EndpointConfig) -> float:

@@ -129,7 +129,7 @@ class Player:
             ModelError: there is no usable answer.
         """
         chat = _one(data)
-        schema = form.model_json_schema()
+        schema = _schema(form)
         answer = await self.reply(chat, seed, schema=schema, draw=draw)
         try:
             return _read(form, answer.text), answer.model
@@ -156,6 +156,11 @@ async def all_or_first_error(calls: Iterable[Awaitable[T]]) -> list[T]:
 
 class _Unreadable(Exception):
     """An answer that is not what was asked for; the text says why, in words that a model can mend it by."""
+
+
+@cache
+def _schema(form: type[Form]) -> dict[str, Any]:
+    return form.model_json_schema()
 
 
 def _one(content: str) -> Chat:
