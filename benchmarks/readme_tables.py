@@ -4,7 +4,8 @@
 
 Each result file holds the command, the machine and the versions beside its `result`: `demo.json` that of `make demo`
 (its `eval/summary.json`), `world_card.json` that of `world_card.py --json`, `persona_pool.json` that of
-`persona_pool.py`, `simulator_checks.json` that of `simulator_checks.py --json`, `calibration.json` that of `interalign personas calibrate --json`. A test checks that the README
+`persona_pool.py`, `simulator_checks.json` that of `simulator_checks.py --json`, `conversations.json` that of
+`conversations.py`, `calibration.json` that of `interalign personas calibrate --json`. A test checks that the README
 holds exactly these tables.
 """
 
@@ -30,6 +31,8 @@ def main() -> None:
     print(persona_pool())
     print()
     print(simulator_checks())
+    print()
+    print(conversations())
 
 
 def demo_table() -> str:
@@ -102,6 +105,36 @@ def simulator_checks() -> str:
         for name, one in found["checks"].items()
     ]
     headers = ["check", "planted faults found", "in words not tuned on", "false alarms in 1,000 rule-based messages"]
+    return as_markdown(headers, rows)
+
+
+def conversations() -> str:
+    """How fast conversations are for a server that takes so long for an answer, beside the order of the release."""
+    found = result("conversations")
+    alone = {one["delay_s"]: one for one in found["alone"]}
+    rows = []
+    for one in found["side_by_side"]:
+        of_one = {} if one["sigma"] else alone[one["delay_s"]]
+        rows.append(
+            [
+                f"{1000 * one['delay_s']:.0f} ms" + (f", log-normal ({one['sigma']:g})" if one["sigma"] else ""),
+                digits(one["seconds"]["median"]),
+                digits(one["calls_per_second"]),
+                f"{one['of_ideal']:.0%}",
+                f"{of_one['delays_per_turn']:.1f}" if of_one else "–",
+                f"{of_one['release_delays_per_turn']:.1f}" if of_one else "–",
+                digits(of_one["gain"]) if of_one else "–",
+            ]
+        )
+    headers = [
+        "an answer takes",
+        "100 conversations, s",
+        "calls/s",
+        "of the ideal",
+        "one alone: delays a turn",
+        "release's order: delays a turn",
+        "release's order: times as long",
+    ]
     return as_markdown(headers, rows)
 
 

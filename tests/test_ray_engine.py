@@ -211,6 +211,15 @@ class TestOnRay:
             assert budget / 2 < used < budget + 2 * 2_000
         assert len(server.bodies) == len(journalled_calls(folder))
 
+    @pytest.mark.parametrize("address", ["127.0.0.1:1", "ray://127.0.0.1:1"])
+    def test_an_address_where_no_cluster_is(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str
+    ) -> None:
+        folder = RunFolder(tmp_path)
+        write_jsonl(folder.personas, people(2))
+        monkeypatch.setenv("RAY_ADDRESS", address)
+        assert address in finish(folder, "--scripted", *ON_RAY, code=2)
+
     def test_an_error_of_the_workers_is_told_as_it_is(self, tmp_path: Path, server: RoleServer) -> None:
         folder = start_folder(tmp_path / "run", server, people(2), api_key_env="NO_SUCH_KEY", concurrency=1)
         recipe = folder.root / "recipe.toml"

@@ -63,7 +63,8 @@ generic = {{ models = {models}, sampling = {{ max_tokens = 60 }} }}
 judge = {{ models = {models}, sampling = {{ max_tokens = 40, temperature = 0 }} }}
 """
 ALOE = Path(__file__).parents[2] / "shared" / "aloe-release"
-PEOPLE = int(os.environ.get("INTERALIGN_SERVED_PEOPLE", "3"))
+# About a minute each on two cores.
+PEOPLE = 4
 
 
 def missing() -> str | None:

@@ -184,6 +184,8 @@ def _show(told: Simulation) -> None:
         err.print(f"{escaped(name)}: {count:,} in {told.turns:,} user turns", highlight=False)
     if told.hygiene is not None:
         _show_hygiene(told.hygiene)
+    if not told.pairs:
+        err.print("No two sibling replies differ by preferences.min_margin, so there are no preference tables.")
     if told.missing_verdicts:
         err.print(f"{told.missing_verdicts:,} replies have no verdict.", highlight=False)
     if told.ended_early:

@@ -179,6 +179,11 @@ class Account:
         return self._budget
 
     @property
+    def spent(self) -> float:
+        """What has been used of the budget, in its unit: dollars, or tokens."""
+        return self._spent
+
+    @property
     def tokens(self) -> int:
         """Tokens read and written, by all roles together."""
         return sum(row.prompt + row.completion for row in self._sums.values())

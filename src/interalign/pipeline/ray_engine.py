@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import math
 import os
+import socket
 import sqlite3
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -64,6 +65,7 @@ _LOCAL = {
 }
 # Trees are sent as they are done, and few are under way at once; Ray takes no less than 75 MiB.
 _OBJECTS_BYTES = 200_000_000
+_CONNECT_S = 10.0
 _DEATHS = 3
 _WATCH_S = 0.2
 _BATCH = 1000
@@ -160,7 +162,7 @@ def _ray(workers: int | None) -> Iterator[int]:
     count = workers or os.cpu_count() or 1
     try:
         if address:
-            ray.init(address=address, logging_level="error")
+            _join(ray, address)
             count = workers or int(ray.cluster_resources().get("CPU", 1))
         else:
             ray.init(
@@ -172,12 +174,27 @@ def _ray(workers: int | None) -> Iterator[int]:
                 logging_level="error",
             )
         yield count
-    except ConnectionError:
-        raise InputError(
-            f"There is no Ray cluster at {address}.", mend="start it, or unset RAY_ADDRESS to use this machine."
-        ) from None
     finally:
         ray.shutdown()
+
+
+def _join(ray: Any, address: str) -> None:
+    if "://" in address:
+        raise InputError(
+            f"RAY_ADDRESS is {address}: trees cannot be sent through Ray's client.",
+            mend="work on a machine of the cluster, with its own address there (host:port, or auto).",
+        )
+    host, _, port = address.rpartition(":")
+    try:
+        if port.isdigit():
+            # Ray itself would try for minutes.
+            socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_S).close()
+        ray.init(address=address, logging_level="error")
+    except OSError as error:
+        raise InputError(
+            f"There is no Ray cluster at {address}: {error}.",
+            mend="start it, or unset RAY_ADDRESS to use this machine.",
+        ) from error
 
 
 def _imported() -> Any:
@@ -255,7 +272,7 @@ def _divided_role(role: RoleConfig, count: int) -> RoleConfig:
 
 def _share(account: Account, count: int) -> Budget | None:
     """A worker's budget: what the journal holds, which each worker's own begins with, and its part of the rest."""
-    budget, spent = account.budget, account._spent
+    budget, spent = account.budget, account.spent
     if budget is None:
         return None
     if budget.usd is not None:

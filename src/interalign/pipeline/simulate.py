@@ -118,11 +118,13 @@ def simulate(
         config = work.recipe.simulate
         now = Growth(policy=config.policy, turns=config.turns, personas=len(personas))
         grown = (*(kept.grown if kept and grow_on else ()), now)
-        write_jsonl(work.run.trees, trees)
-    if grow_on is not None or not (work.run.preferences / "sft.parquet").exists():
-        write_preference_tables(work.run.preferences, trees, work.recipe.preferences, policy_prompt())
     simulation = _told(work, trees, usage).model_copy(update={"grown": grown})
+    # The trees come after what is told of them: they say that the stage is done, and its usage is found nowhere else.
     write_json(path, simulation)
+    if grow_on is not None or not work.run.trees.exists():
+        write_jsonl(work.run.trees, trees)
+    if simulation.pairs and (grow_on is not None or not (work.run.preferences / "sft.parquet").exists()):
+        write_preference_tables(work.run.preferences, trees, work.recipe.preferences, policy_prompt())
     make_simulation_report(work, trees, simulation)
     work.console.print(
         f"{'':<34} {simulation.trees} trees, {simulation.ended_early} ended early, {simulation.pairs} preference pairs"
