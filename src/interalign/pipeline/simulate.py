@@ -230,7 +230,7 @@ def _policy(work: Work) -> Responder:
 
 def _refuse_all_failed(trees: Sequence[Tree]) -> None:
     # Written down they would count as done, and a server that was only switched off would never be asked again.
-    if trees and not any(tree.nodes for tree in trees):
+    if trees and not any(tree.nodes or tree.faults for tree in trees):
         raise ModelError(f"Every conversation failed; the first one said: {trees[0].failure}")
 
 
