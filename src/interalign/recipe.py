@@ -63,7 +63,9 @@ def demo_recipe() -> Recipe:
 
 
 def load_recipe(path: Path | str, over: Recipe | None = None) -> Recipe:
-    """The recipe in a TOML file; keys that are left out keep their defaults, or what they are in `over`.
+    """The recipe in a TOML file; keys that are left out keep their defaults.
+
+    With `over`, tables that the file leaves out are those of that recipe; a table that it names is the file's alone.
 
     Raises:
         InputError: the file is missing or not TOML, a key is unknown, or a value is out of range.
@@ -80,7 +82,7 @@ def load_recipe(path: Path | str, over: Recipe | None = None) -> Recipe:
     except (ValueError, RecursionError) as error:
         # Not only TOMLDecodeError: endless digits and endless brackets raise these.
         raise InputError(f"The recipe {path} is not TOML: {error}.", mend="correct that line.") from error
-    return _checked(table if over is None else _merged(over.model_dump(mode="json"), table), str(path))
+    return _checked(table if over is None else over.model_dump(mode="json") | table, str(path))
 
 
 def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:

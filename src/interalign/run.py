@@ -253,10 +253,16 @@ class RunFolder:
             write_json(folder.root / "versions.json", dict(versions))
             yield folder
 
-    def begin(self, *tables: str) -> None:
-        """Say that a stage begins which these tables of the recipe decide: from now on they must not change."""
+    def begin(self, *tables: str) -> bool:
+        """Say that a stage begins which these tables of the recipe decide: from now on they must not change.
+
+        Returns:
+            Whether none of these had begun before.
+        """
+        first = not any(_marker(self.root, table).exists() for table in tables)
         for table in tables:
             write_text(_marker(self.root, table), "")
+        return first
 
     def withdraw(self, *tables: str) -> None:
         """Say that nothing came of a stage that had begun: its tables may change again."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from interalign.cli import main
+from interalign.cli.console import err, out
 from interalign.conversations.tree import Tree
 from interalign.personas.persona import Persona
 from interalign.personas.seeds import seeds
@@ -38,7 +39,9 @@ Run = Callable[..., Done]
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run a command of `interalign` in this process."""
-    monkeypatch.setenv("COLUMNS", "200")
+    for console in (out, err):
+        # Side by side, tests have a terminal of 80 columns from the beginning.
+        monkeypatch.setattr(console, "_width", 200)
 
     def once(*words: str | Path) -> Done:
         monkeypatch.setattr(sys, "argv", ["interalign", *map(str, words)])
@@ -71,8 +74,8 @@ def test_a_simulation_by_scripts_is_exported_in_any_form(run: Run, folder: Path,
     assert all(row.usd == 0 for row in told.usage)
     assert set(told.prompts) == {"user", "inducer", "tailored", "generic", "judge", "notes", "repair"}
     for form in ("dpo", "aloe"):
-        out = run("export", tmp_path / form, "--out", folder, "--form", form)
-        assert out.returncode == 0, out.stderr
+        done = run("export", tmp_path / form, "--out", folder, "--form", form)
+        assert done.returncode == 0, done.stderr
         assert "prompt user" in (tmp_path / form / "README.md").read_text()
     back = run("export", tmp_path / "back", "--aloe", tmp_path / "aloe" / "data" / "train.jsonl", "--form", "sft")
     assert back.returncode == 0, back.stderr
@@ -144,3 +147,40 @@ def test_a_folder_without_personas_is_not_made(run: Run, tmp_path: Path) -> None
     done = run("simulate", "--out", tmp_path / "typo", "--scripted")
     assert (done.returncode, "nobody to talk to" in done.stderr) == (2, True)
     assert not (tmp_path / "typo").exists()
+
+
+def test_a_trial_with_a_few_is_followed_by_the_others(run: Run, folder: Path) -> None:
+    assert run("simulate", "--out", folder, "--scripted", "--turns", "2", "--personas", "2").returncode == 0
+    first = read_jsonl(folder / "trees.jsonl", Tree)
+    assert run("simulate", "--out", folder).returncode == 0
+    trees = read_jsonl(folder / "trees.jsonl", Tree)
+    assert (trees[:2], [tree.persona_id for tree in trees]) == (first, [one.id for one in PEOPLE])
+    told = read_json(folder / "simulation.json", Simulation)
+    assert [one.personas for one in told.grown] == [2, 4]
+    assert {row.role: row.calls for row in told.usage}["user"] == 12
+    again = run("simulate", "--out", folder)
+    assert "done before" in again.stderr
+    assert read_json(folder / "simulation.json", Simulation) == told
+
+
+def test_growing_a_few_on_keeps_the_other_trees(run: Run, folder: Path) -> None:
+    assert run("simulate", "--out", folder, "--scripted", "--turns", "2").returncode == 0
+    before = read_jsonl(folder / "trees.jsonl", Tree)
+    words = ("--grow", folder / "trees.jsonl", "--turns", "3", "--personas", "1")
+    assert run("simulate", "--out", folder, *words).returncode == 0
+    after = read_jsonl(folder / "trees.jsonl", Tree)
+    assert after[1:] == before[1:]
+    assert len(list(after[0].user_turns())) == 3
+    # The account is that of all trees: 2 turns of 6 people, and one more of one.
+    usage = read_json(folder / "simulation.json", Simulation).usage
+    assert {row.role: row.calls for row in usage}["user"] == 13
+
+
+def test_held_out_people_are_not_talked_to(run: Run, folder: Path) -> None:
+    write_jsonl(folder / "heldout.jsonl", [PEOPLE[0].model_copy(update={"split": "heldout"})])
+    done = run("simulate", "--out", folder, "--scripted")
+    assert (done.returncode, PEOPLE[0].id in done.stderr) == (6, True)
+    write_jsonl(folder / "heldout.jsonl", [])
+    write_jsonl(folder / "personas.jsonl", [PEOPLE[0].model_copy(update={"split": "heldout"}), *PEOPLE[1:]])
+    assert run("simulate", "--out", folder, "--scripted").returncode == 6
+    assert not (folder / "trees.jsonl").exists()

@@ -31,7 +31,7 @@ DEMO = Path("runs/demo")
 def chosen_recipe(recipe: Path | None, folder: Path, default: Recipe | None = None) -> Recipe:
     """The recipe that was named, over the run folder's own; without a name that one, or the default (the demo's).
 
-    What a named recipe leaves out stays as the folder has it, so that a recipe for one stage can follow another.
+    Tables that a named recipe leaves out stay as the folder has them: a recipe for one stage can follow another.
 
     Raises:
         InputError: a recipe cannot be used.

@@ -85,7 +85,11 @@ def simulate(
     )
     cap = Budget.parse(budget) if budget is not None else None
     where = _engine(engine, workers)
+    if grow is not None and not grow.is_file():
+        raise InputError(f"{grow} does not exist.", mend="give the trees.jsonl of a run to --grow.")
     if estimate or show_prompts:
+        if grow is not None:
+            raise InputError("--grow cannot be estimated.", mend="leave --grow out for a run from the beginning.")
         _rehearse(folder, chosen, personas, prices, prompts=show_prompts)
         return
     # Growing on is growing in another way.
@@ -185,7 +189,10 @@ def _show(told: Simulation) -> None:
     if told.hygiene is not None:
         _show_hygiene(told.hygiene)
     if not told.pairs:
-        err.print("No two sibling replies differ by preferences.min_margin, so there are no preference tables.")
+        err.print(
+            "No two sibling replies differ by preferences.min_margin, so there are no preference tables.",
+            soft_wrap=True,
+        )
     if told.missing_verdicts:
         err.print(f"{told.missing_verdicts:,} replies have no verdict.", highlight=False)
     if told.ended_early:

@@ -16,7 +16,7 @@ import asyncio
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -31,7 +31,7 @@ from interalign.llm.prices import FREE, Price, Prices
 from interalign.llm.sqlite import Wording, connect, translated
 from interalign.messages import Value
 
-__all__ = ["Account", "Budget", "RoleUsage"]
+__all__ = ["Account", "Budget", "RoleUsage", "merged"]
 
 _BUDGET = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(k|m|b)?\s*(usd|tokens?)\s*", re.IGNORECASE)
 _TIMES = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
@@ -311,6 +311,28 @@ class Account:
             self._paid[bucket].add(usage, estimated=estimated)
         self._asked_as.setdefault(answer.model, model)
         self._spent = math.fsum(self._worth(*item) for item in self._paid.items())
+
+
+def merged(rows: Sequence[RoleUsage]) -> tuple[RoleUsage, ...]:
+    """One row for each role and model."""
+    groups: defaultdict[tuple[str, str], list[RoleUsage]] = defaultdict(list)
+    for row in rows:
+        groups[row.role, row.model].append(row)
+    return tuple(_sum(group) for _, group in sorted(groups.items()))
+
+
+def _sum(rows: Sequence[RoleUsage]) -> RoleUsage:
+    known = [row.usd for row in rows if row.usd is not None]
+    return RoleUsage(
+        role=rows[0].role,
+        model=rows[0].model,
+        calls=sum(row.calls for row in rows),
+        prompt_tokens=sum(row.prompt_tokens for row in rows),
+        cached_tokens=sum(row.cached_tokens for row in rows),
+        completion_tokens=sum(row.completion_tokens for row in rows),
+        usd=math.fsum(known) if len(known) == len(rows) else None,
+        estimated=sum(row.estimated for row in rows),
+    )
 
 
 class _Metered:

@@ -92,6 +92,7 @@ def make_personas(work: Work) -> None:
     ]
     if not missing:
         return work.done("personas")
+    work.run.begin("world")
     personas = compose_personas(work.recipe.world, work.recipe.seed)
     for path, split in missing:
         write_jsonl(path, [persona for persona in personas if persona.split == split])

@@ -19,7 +19,6 @@ paths, and have the models' keys in the environment of its nodes. A local checkp
 from __future__ import annotations
 
 import asyncio
-import math
 import os
 import socket
 import sqlite3
@@ -38,7 +37,7 @@ from rich.console import Console
 from interalign.conversations.cast import roles_of
 from interalign.conversations.tree import Tree
 from interalign.errors import BudgetSpent, InputError, InteralignError, Interrupted, MissingExtra, StopWork
-from interalign.llm.account import Account, Budget, RoleUsage
+from interalign.llm.account import Account, Budget, RoleUsage, merged
 from interalign.llm.backends import ModelConfig
 from interalign.llm.journal import Journal
 from interalign.llm.model import Answer, Request
@@ -113,12 +112,9 @@ async def grow_on_ray(
         crew = _Crew([_job(order, number, shards) for number in shards], gate, advance)
         await crew.work()
     gather_journals(work.journal, work.run.root)
-    if work.recipe.simulate.roles is not None and not crew.usage:
-        # Nothing was answered, so another model may be named.
-        work.run.withdraw("simulate")
     if crew.errors:
         raise _worst(crew.errors, order.account.budget, len(shards))
-    return [crew.trees[persona.id] for persona in order.personas], _merged(crew.usage)
+    return [crew.trees[persona.id] for persona in order.personas], merged(crew.usage)
 
 
 def gather_journals(journal: Journal, folder: Path) -> None:
@@ -414,26 +410,4 @@ def _worst(errors: Sequence[InteralignError], budget: Budget | None, count: int)
     return BudgetSpent(
         f"One of {count} workers has spent its share of the budget of {budget}.",
         mend="run the same command again, which divides what is left, or raise --budget: paid answers are kept.",
-    )
-
-
-def _merged(rows: Sequence[RoleUsage]) -> tuple[RoleUsage, ...]:
-    """One row for each role and model."""
-    groups: defaultdict[tuple[str, str], list[RoleUsage]] = defaultdict(list)
-    for row in rows:
-        groups[row.role, row.model].append(row)
-    return tuple(_sum(group) for _, group in sorted(groups.items()))
-
-
-def _sum(rows: Sequence[RoleUsage]) -> RoleUsage:
-    known = [row.usd for row in rows if row.usd is not None]
-    return RoleUsage(
-        role=rows[0].role,
-        model=rows[0].model,
-        calls=sum(row.calls for row in rows),
-        prompt_tokens=sum(row.prompt_tokens for row in rows),
-        cached_tokens=sum(row.cached_tokens for row in rows),
-        completion_tokens=sum(row.completion_tokens for row in rows),
-        usd=math.fsum(known) if len(known) == len(rows) else None,
-        estimated=sum(row.estimated for row in rows),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from importlib.util import find_spec
@@ -19,8 +20,8 @@ from interalign.conversations.preferences import preferences
 from interalign.conversations.simulate import grow_trees
 from interalign.conversations.tree import Tree
 from interalign.conversations.turn import Cast
-from interalign.errors import InputError, ModelError
-from interalign.llm.account import Account, Budget, RoleUsage
+from interalign.errors import InputError, LeakError, ModelError
+from interalign.llm.account import Account, Budget, RoleUsage, merged
 from interalign.llm.endpoint import EndpointModel
 from interalign.llm.journal import journalled
 from interalign.llm.model import ChatModel
@@ -48,6 +49,11 @@ class Growth(Value):
     policy: PolicyConfig
     turns: int
     personas: int
+    """Of the trees that it grew."""
+    usage: tuple[RoleUsage, ...] = ()
+    trees: str = ""
+    """Digest of all trees after it. A command that was killed before it had written them is done again, and counts
+    once."""
 
 
 class Simulation(Value):
@@ -97,33 +103,37 @@ def simulate(
         ModelError: every conversation failed. Nothing is written, so the same command tries again.
         InputError: personas that the roles cannot play, or a budget that cannot be kept for want of a price.
     """
-    path = work.run.root / "simulation.json"
-    kept = read_json(path, Simulation) if path.exists() else None
-    if work.run.trees.exists() and grow_on is None:
-        trees = read_jsonl(work.run.trees, Tree)
-        work.done("conversation trees")
-        usage, grown = (kept.usage, kept.grown) if kept else ((), ())
+    people = training_personas(work)
+    before = _before(grow_on or work.run.trees, people) if grow_on or work.run.trees.exists() else {}
+    there = list(before.values())
+    if grow_on is not None:
+        wanted = [persona for persona in people if persona.id in before][:limit]
     else:
-        personas = training_personas(work)
-        before = _before(grow_on, personas) if grow_on else {}
-        if grow_on is not None:
-            personas = [persona for persona in personas if persona.id in before]
-        personas = personas[:limit]
+        wanted = [persona for persona in people[:limit] if persona.id not in before]
+    path = work.run.root / "simulation.json"
+    grown, trees = _growths(path, there), there
+    if wanted:
         # A run on Ray that was killed has left these; what is in them is paid for.
         gather_journals(work.journal, work.run.root)
         table = load_prices(prices)
-        order = Order(growing, work, personas, before, Account(budget, table, journal=work.run.journal), table)
-        trees, usage = asyncio.run(_grow(order, on_ray=engine == "ray", workers=workers))
-        _refuse_all_failed(trees)
+        order = Order(growing, work, wanted, before, Account(budget, table, journal=work.run.journal), table)
+        new, usage = asyncio.run(_grow(order, on_ray=engine == "ray", workers=workers))
+        _refuse_all_failed(new)
+        both = before | {tree.persona_id: tree for tree in new}
+        trees = [both[persona.id] for persona in people if persona.id in both]
+    else:
+        work.done("conversation trees")
+    changed = trees != there or not work.run.trees.exists() or (grow_on or work.run.trees) != work.run.trees
+    if changed:
         config = work.recipe.simulate
-        now = Growth(policy=config.policy, turns=config.turns, personas=len(personas))
-        grown = (*(kept.grown if kept and grow_on else ()), now)
-    simulation = _told(work, trees, usage).model_copy(update={"grown": grown})
+        now = Growth(policy=config.policy, turns=config.turns, personas=len(wanted), usage=usage, trees=_digest(trees))
+        grown = (*grown, now)
+    simulation = _told(work, trees, grown)
     # The trees come after what is told of them: they say that the stage is done, and its usage is found nowhere else.
     write_json(path, simulation)
-    if grow_on is not None or not work.run.trees.exists():
+    if changed:
         write_jsonl(work.run.trees, trees)
-    if simulation.pairs and (grow_on is not None or not (work.run.preferences / "sft.parquet").exists()):
+    if simulation.pairs and (changed or not (work.run.preferences / "sft.parquet").exists()):
         write_preference_tables(work.run.preferences, trees, work.recipe.preferences, policy_prompt())
     make_simulation_report(work, trees, simulation)
     work.console.print(
@@ -156,8 +166,20 @@ def make_simulation_report(work: Work, trees: Sequence[Tree], told: Simulation) 
 
 
 def training_personas(work: Work) -> list[Persona]:
-    """The personas of the run, which the recipe's roles must be able to play; raises InputError."""
+    """The personas to train on, which the recipe's roles must be able to play.
+
+    Raises:
+        InputError: they cannot.
+        LeakError: held-out people are among them.
+    """
     personas = read_jsonl(work.run.personas, Persona)
+    apart = {one.id for one in read_jsonl(work.run.heldout, Persona)} if work.run.heldout.exists() else set()
+    leaked = [persona.id for persona in personas if persona.split != "train" or persona.id in apart]
+    if leaked:
+        raise LeakError(
+            f"{work.run.personas} holds {len(leaked):,} held-out people; the first is {leaked[0]}.",
+            mend="leave them out: what they say would be trained on.",
+        )
     if work.recipe.simulate.roles is None:
         for persona in personas:
             refuse_unplayable(persona)
@@ -173,6 +195,21 @@ def _before(path: Path, personas: Sequence[Persona]) -> dict[str, Tree]:
             mend="put the trees beside the personas that they were grown with.",
         )
     return trees
+
+
+def _growths(path: Path, trees: Sequence[Tree]) -> tuple[Growth, ...]:
+    """The commands that grew the trees that are there."""
+    kept = read_json(path, Simulation).grown if path.exists() else ()
+    digest = _digest(trees)
+    ends = [index for index, one in enumerate(kept, 1) if one.trees == digest]
+    return kept[: ends[-1]] if ends else ()
+
+
+def _digest(trees: Sequence[Tree]) -> str:
+    digest = hashlib.sha256()
+    for tree in trees:
+        digest.update(tree.model_dump_json().encode())
+    return digest.hexdigest()
 
 
 async def growing(
@@ -203,22 +240,24 @@ async def _cast(work: Work, account: Account, gate: Gate) -> AsyncIterator[Cast]
 
 async def _grow(order: Order, *, on_ray: bool, workers: int | None) -> tuple[list[Tree], tuple[RoleUsage, ...]]:
     work, config = order.work, order.work.recipe.simulate
-    work.run.begin("simulate", *(("train", "benchmark") if config.policy_samples else ()))
-    # Rules ask nobody, so nothing is lost when Ctrl-C stops them at once.
-    async with nullcontext(Gate()) if config.roles is None else stopping(work.console) as gate:
-        with work.bar("conversation trees", len(order.personas)) as bar:
-            if on_ray:
-                return await grow_on_ray(order, workers, gate, bar.advance)
-            trees = []
-            try:
+    tables = ("simulate", *(("train", "benchmark") if config.policy_samples else ()))
+    first, answers = work.run.begin(*tables), len(work.journal)
+    try:
+        # Rules ask nobody, so nothing is lost when Ctrl-C stops them at once.
+        async with nullcontext(Gate()) if config.roles is None else stopping(work.console) as gate:
+            with work.bar("conversation trees", len(order.personas)) as bar:
+                if on_ray:
+                    return await grow_on_ray(order, workers, gate, bar.advance)
+                trees = []
                 async for tree in growing(work, order.personas, order.before, order.account, gate):
                     trees.append(tree)
                     bar.advance()
-            finally:
-                if config.roles is not None and not order.account.rows():
-                    # Nothing was answered, so another model may be named.
-                    work.run.withdraw("simulate")
-            return trees, order.account.rows()
+                return trees, order.account.rows()
+    except BaseException:
+        if first and len(work.journal) == answers:
+            # Nothing was answered, so another model may be named.
+            work.run.withdraw(*tables)
+        raise
 
 
 def _policy(work: Work) -> Responder:
@@ -234,7 +273,7 @@ def _refuse_all_failed(trees: Sequence[Tree]) -> None:
         raise ModelError(f"Every conversation failed; the first one said: {trees[0].failure}")
 
 
-def _told(work: Work, trees: Sequence[Tree], usage: tuple[RoleUsage, ...]) -> Simulation:
+def _told(work: Work, trees: Sequence[Tree], grown: tuple[Growth, ...]) -> Simulation:
     faults: dict[str, int] = {}
     for tree in trees:
         for fault in tree.faults:
@@ -250,7 +289,8 @@ def _told(work: Work, trees: Sequence[Tree], usage: tuple[RoleUsage, ...]) -> Si
         turns=sum(1 for tree in trees for _ in tree.user_turns()),
         faults=dict(sorted(faults.items())),
         missing_verdicts=sum(node.verdict is None for tree in trees for node in tree.nodes if node.role == "assistant"),
-        usage=usage,
+        grown=grown,
+        usage=merged([row for one in grown for row in one.usage]),
         prompts={}
         if roles is None
         else prompt_hashes({role: instructions(role, one.prompt) for role, one in roles_of(roles).items()}),

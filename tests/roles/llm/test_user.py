@@ -53,16 +53,18 @@ def test_every_place_has_a_seed_of_its_own() -> None:
     assert heard.requests[-1] == heard.requests[1]
 
 
-def test_one_model_plays_a_conversation_and_another_the_next() -> None:
+def test_one_model_plays_a_persona_and_another_the_next() -> None:
     models = [(ScriptedModel(name, [name]), 1) for name in "abcd"]
     user = LLMUser(Player(models, SAMPLING, "Play."))
 
-    def played(seed: int, chat: Chat) -> str:
-        return asyncio.run(user.speak(PERSONA, chat, (), seed)).content
+    def played(number: int, seed: int, chat: Chat) -> str:
+        persona = Persona(profile=f"{PERSONA.profile} {number}", personality=PERSONA.personality)
+        return asyncio.run(user.speak(persona, chat, (), seed)).content
 
-    for seed in range(12):
-        assert played(seed, ()) == played(seed, AFTER_REPLY) == played(seed, AFTER_REPLY * 2)
-    assert {played(seed, ()) for seed in range(40)} == set("abcd")
+    # A message that is asked for again has another seed.
+    for number in range(12):
+        assert played(number, 1, ()) == played(number, 2, AFTER_REPLY) == played(number, 3, AFTER_REPLY * 2)
+    assert {played(number, 1, ()) for number in range(40)} == set("abcd")
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ValidationError
 
 from interalign.conversations.preferences import PreferenceConfig, preference_between, preferred
 from interalign.conversations.tree import Node, Tree
-from interalign.errors import InputError
+from interalign.errors import InputError, LeakError
 from interalign.messages import Value, well_formed
 from interalign.personas.description import Kind
 from interalign.personas.exchange import Problem
@@ -159,7 +159,11 @@ def read_aloe(path: Path, split: Split = "train") -> ReadAloe:
         except Refused as refused:
             problems.append(Problem(place=item.place, what=str(refused)))
             continue
-        personas.setdefault(persona.id, persona)
+        if personas.setdefault(persona.id, persona).split != persona.split:
+            raise LeakError(
+                f"{item.place}: persona {persona.id} is in both splits of {path}.",
+                mend="leave it out of one of them.",
+            )
         trees.append(tree)
         counts.update(f"unknown field {shown(name)}, left out" for name in left_out)
         counts["turns whose two replies are the same, so no pair"] += record.undecided

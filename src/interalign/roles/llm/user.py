@@ -22,7 +22,11 @@ _QUOTES = ('""', "“”", "„“", "«»", "「」")
 
 
 class LLMUser:
-    """Plays personas by their texts. One model plays a conversation to its end; `seed` is that of the conversation."""
+    """Plays personas by their texts.
+
+    Which model plays a persona depends on the persona alone: a message that is asked for again, under another seed,
+    comes from the same one.
+    """
 
     def __init__(self, player: Player) -> None:
         self._player = player
@@ -36,7 +40,7 @@ class LLMUser:
         """
         turn = 1 + sum(message.role == "user" for message in chat)
         data = f"{setting(persona, chat)}\n\n{tagged('turn', turn)}"
-        answer = await self._player.ask(data, derive_seed(seed, persona.id, turn), draw=derive_seed(seed, persona.id))
+        answer = await self._player.ask(data, derive_seed(seed, persona.id, turn), draw=derive_seed(0, persona.id))
         content = _unwrapped(answer.text)
         if not content:
             raise RoleFailure(f"{answer.model}, as the user, said nothing.", mend="give the role another model.")
