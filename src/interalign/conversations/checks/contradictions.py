@@ -52,7 +52,8 @@ def _ages_of_self(rest: str) -> list[Age]:
     return [age for age in ages(told) if lead and age.start <= lead.end()]
 
 
-@lru_cache(maxsize=4096)
+# What the conversations that are open at the same time need, and no more.
+@lru_cache(maxsize=512)
 def _own_ages(profile: str) -> tuple[Age, ...]:
     own = {sign.start for sign in signs("profile", profile) if sign.dimension == "age"}
     return tuple(age for age in ages(profile) if age.start in own)
@@ -71,7 +72,7 @@ def _other_sex(said: str, profile: str) -> bool:
     return bool(re.search(stated, said, re.IGNORECASE))
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def _own_sex(profile: str) -> str | None:
     gender = gender_of(profile)
     return None if gender == "neutral" else gender
@@ -182,7 +183,7 @@ def _other_number(said: str, profile: str) -> bool:
     return False
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def _counted(profile: str) -> dict[str, set[int]]:
     found: dict[str, set[int]] = defaultdict(set)
     for number, _, _, noun in _COUNTED.findall(profile):

@@ -53,7 +53,7 @@ def _has_word(said: str, persona: Persona) -> bool:
     return told or _told(said, persona.personality)[0] > 0
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=1024)
 def _units(text: str) -> tuple[frozenset[str], ...]:
     """The content words of each sentence; a name that stands in every second one tells nothing."""
     units = [content_words(sentence) for sentence in sentences(text)]
@@ -62,7 +62,7 @@ def _units(text: str) -> tuple[frozenset[str], ...]:
     return tuple(unit - usual for unit in units if unit - usual)
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=2048)
 def content_words(text: str) -> frozenset[str]:
     """The stems of the words that tell something."""
     return frozenset(_stem(word) for word in words(text) if word not in _common() and len(word) > 2)

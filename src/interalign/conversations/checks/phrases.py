@@ -40,7 +40,7 @@ def phrases() -> Phrases:
     )
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=256)
 def expression(alternatives: tuple[str, ...], names: frozenset[str] = frozenset()) -> re.Pattern[str]:
     """One expression for all alternatives; `{who}` in them is one of `names`, or "the persona" and the like."""
     who = "|".join([_NOBODY, *sorted(re.escape(name) for name in names)])
@@ -57,7 +57,7 @@ def sentences(text: str) -> list[str]:
     return [part for part in _SENTENCE_END.split(text) if part.strip()]
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def names_in(text: str) -> frozenset[str]:
     """Words that the text writes with a capital and never without: names of people, pets and places."""
     small = set(re.findall(r"\b[^\W\d_A-Z][^\W\d_]+\b", text))
