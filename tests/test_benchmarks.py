@@ -16,6 +16,7 @@ import pytest
 from benchmarks import conversations, readme_tables
 from benchmarks.delayed_server import delay_s
 from benchmarks.persona_pool import (
+    COPIES,
     Population,
     anonymous_bytes,
     batches,
@@ -59,7 +60,8 @@ def test_half_of_the_queries_are_copies() -> None:
     queries = people.queries(rows, 41, "some")
     assert queries.shape == (41, 16)
     nearest = (queries @ rows.T).max(axis=1)
-    assert nearest[1::2].mean() > 0.85
+    # Even when all else is far away, a copy is as near as it is made.
+    assert nearest[1::2].mean() > sum(COPIES) / 2 - 0.05
 
 
 def test_the_nearest_other_is_never_the_row_itself() -> None:
