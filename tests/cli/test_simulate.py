@@ -184,3 +184,13 @@ def test_held_out_people_are_not_talked_to(run: Run, folder: Path) -> None:
     write_jsonl(folder / "personas.jsonl", [PEOPLE[0].model_copy(update={"split": "heldout"}), *PEOPLE[1:]])
     assert run("simulate", "--out", folder, "--scripted").returncode == 6
     assert not (folder / "trees.jsonl").exists()
+
+
+def test_nothing_to_grow_is_said(run: Run, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "none.jsonl").touch()
+    done = run("simulate", "--out", folder, "--scripted", "--grow", tmp_path / "none.jsonl")
+    assert (done.returncode, "none.jsonl holds no trees" in done.stderr) == (2, True)
+    (folder / "personas.jsonl").write_text("")
+    done = run("simulate", "--out", folder, "--scripted")
+    assert (done.returncode, "no persona to talk to" in done.stderr) == (2, True)
+    assert not (folder / "trees.jsonl").exists()

@@ -105,13 +105,10 @@ def simulate(
     """
     people = training_personas(work)
     before = _before(grow_on or work.run.trees, people) if grow_on or work.run.trees.exists() else {}
-    there = list(before.values())
-    if grow_on is not None:
-        wanted = [persona for persona in people if persona.id in before][:limit]
-    else:
-        wanted = [persona for persona in people[:limit] if persona.id not in before]
+    trees = list(before.values())
     path = work.run.root / "simulation.json"
-    grown, trees = _growths(path, there), there
+    grown = _growths(path, trees)
+    wanted = _wanted(people, before, limit, on=grow_on)
     if wanted:
         # A run on Ray that was killed has left these; what is in them is paid for.
         gather_journals(work.journal, work.run.root)
@@ -121,25 +118,37 @@ def simulate(
         _refuse_all_failed(new)
         both = before | {tree.persona_id: tree for tree in new}
         trees = [both[persona.id] for persona in people if persona.id in both]
-    else:
-        work.done("conversation trees")
-    changed = trees != there or not work.run.trees.exists() or (grow_on or work.run.trees) != work.run.trees
-    if changed:
         config = work.recipe.simulate
         now = Growth(policy=config.policy, turns=config.turns, personas=len(wanted), usage=usage, trees=_digest(trees))
-        grown = (*grown, now)
+        # Where growing on found nothing to grow, the command has left no mark.
+        grown = grown if grown and grown[-1].trees == now.trees else (*grown, now)
+    else:
+        work.done("conversation trees")
     simulation = _told(work, trees, grown)
     # The trees come after what is told of them: they say that the stage is done, and its usage is found nowhere else.
     write_json(path, simulation)
-    if changed:
+    if wanted:
         write_jsonl(work.run.trees, trees)
-    if simulation.pairs and (changed or not (work.run.preferences / "sft.parquet").exists()):
+    if simulation.pairs and (wanted or not (work.run.preferences / "sft.parquet").exists()):
         write_preference_tables(work.run.preferences, trees, work.recipe.preferences, policy_prompt())
     make_simulation_report(work, trees, simulation)
     work.console.print(
         f"{'':<34} {simulation.trees} trees, {simulation.ended_early} ended early, {simulation.pairs} preference pairs"
     )
     return simulation
+
+
+def _wanted(
+    people: Sequence[Persona], before: Mapping[str, Tree], limit: int | None, *, on: Path | None
+) -> list[Persona]:
+    """Whose trees are to be grown: those in the file `on`, or, without one, those that are not there yet."""
+    if on is None:
+        if not people:
+            raise InputError("There is no persona to talk to.", mend="make some with `interalign personas`.")
+        return [persona for persona in people[:limit] if persona.id not in before]
+    if not before:
+        raise InputError(f"{on} holds no trees.", mend="give the trees.jsonl of a run to --grow.")
+    return [persona for persona in people if persona.id in before][:limit]
 
 
 def make_simulation_report(work: Work, trees: Sequence[Tree], told: Simulation) -> None:
