@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +10,7 @@ import pytest
 from interalign.report.page import write
 from tests.report.made_up import evaluation
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium on this machine")
-
-QUIET = ["--no-sandbox", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 HOSTILE = "</script><img src=x onerror=\"document.title='taken'\">"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        running = started.chromium.launch(executable_path=CHROMIUM, args=QUIET)
-        yield running
-        running.close()
 
 
 @pytest.fixture(scope="module")
@@ -34,27 +19,6 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = evaluation(cases=5, turns=4)
     write(path, made.summary, made.rows, made.trees, made.personas, title="A run", facts={"Recipe": "made up"})
     return path
-
-
-@pytest.fixture
-def open_page(browser: Any) -> Iterator[Any]:
-    complaints: list[str] = []
-    contexts: list[Any] = []
-
-    def opened(path: Path, width: int = 1280, **more: Any) -> Any:
-        context = browser.new_context(viewport={"width": width, "height": 900}, offline=True, **more)
-        contexts.append(context)
-        page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda request: complaints.extend([request.url] * request.url.startswith("http")))
-        page.goto(path.as_uri())
-        return page
-
-    yield opened
-    for context in contexts:
-        context.close()
-    assert complaints == []
 
 
 def test_figures_are_drawn(open_page: Any, report: Path) -> None:
