@@ -237,7 +237,7 @@ def test_what_is_no_fault_of_a_conversation_stops_all(error: Exception) -> None:
 
 
 class Slow:
-    """A model that takes its time and knows how many calls were begun one after another."""
+    """A model that lets others go first."""
 
     def __init__(self, model: ScriptedModel) -> None:
         self._model = model
@@ -251,20 +251,56 @@ class Slow:
         return await self._model.complete(request)
 
 
+class Rounds:
+    """Answers all calls that wait, together, when nothing else can go on; so its rounds are the calls in a row."""
+
+    def __init__(self) -> None:
+        self.waiting: list[asyncio.Event] = []
+        self.count = 0
+
+    def paced(self, model: ScriptedModel) -> Paced:
+        return Paced(model, self)
+
+    async def until(self, task: asyncio.Task[Tree]) -> Tree:
+        while not task.done():
+            for _ in range(100):
+                await asyncio.sleep(0)
+            if self.waiting:
+                self.count += 1
+                waiting, self.waiting = self.waiting, []
+                for one in waiting:
+                    one.set()
+        return task.result()
+
+
+class Paced(Slow):
+    """A model that answers in rounds."""
+
+    def __init__(self, model: ScriptedModel, rounds: Rounds) -> None:
+        super().__init__(model)
+        self._rounds = rounds
+
+    async def complete(self, request: Request) -> Answer:
+        ready = asyncio.Event()
+        self._rounds.waiting.append(ready)
+        await ready.wait()
+        return await self._model.complete(request)
+
+
 def test_a_turn_is_three_calls_in_a_row() -> None:
+    rounds = Rounds()
     players = {
-        role: Player([(Slow(scripts()[role]), 1.0)], getattr(ROLE_CONFIGS, role).sampling, instructions(role))
+        role: Player([(rounds.paced(scripts()[role]), 1.0)], getattr(ROLE_CONFIGS, role).sampling, instructions(role))
         for role in roles_of(ROLE_CONFIGS)
     }
 
-    async def timed() -> float:
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        await grow_tree(PERSONAS[0], config(5), 1, replace(cast_of(players, config()), checks=None))
-        return loop.time() - began
+    async def grow() -> Tree:
+        one = grow_tree(PERSONAS[0], config(5), 1, replace(cast_of(players, config()), checks=None))
+        return await rounds.until(asyncio.create_task(one))
 
-    # Five in a row would take 0.5 s and more; three take 0.3 s, and one more for the last judge.
-    assert asyncio.run(timed()) >= 0.3
+    assert asyncio.run(grow()) == grown(config(5))[0]
+    # User, inducer beside the generic reply, tailored reply; and at the end the judge of the last turn.
+    assert rounds.count == 3 * 5 + 1
 
 
 def test_the_order_in_which_calls_end_changes_nothing() -> None:
