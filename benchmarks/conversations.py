@@ -357,9 +357,9 @@ async def converse(persona: Persona, cast: Cast, turns: int, seed: int) -> None:
         tailored = await cast.writers["tailored"].answer(chat, impression, here("tailored"))
         generic = await cast.writers["generic"].answer(chat, None, here("generic"))
         replies = [tailored.content, generic.content]
-        await cast.judge.judge(persona, chat, replies, ledger, here("judge"))  # type: ignore[union-attr]
         stated = impression.stated[len(stated_so_far(ledger)) :]
         ledger = (*ledger, user.disclosure.model_copy(update={"stated": stated}))
+        await cast.judge.judge(persona, chat, replies, ledger, here("judge"))  # type: ignore[union-attr]
         chat = (*chat, Message(role="assistant", content=replies[here("continue") % 2]))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -29,6 +30,7 @@ from interalign.llm.model import Answer, Request
 from interalign.llm.scripted import ScriptedModel
 from interalign.personas.persona import Persona
 from interalign.personas.seeds import seeds
+from interalign.roles.ledger import stated_so_far
 from interalign.roles.llm.judge import LLMJudge
 from interalign.roles.llm.player import Player, instructions
 from interalign.roles.llm.script import scripts
@@ -93,6 +95,19 @@ def test_full_trees_branch_up_to_their_depth(depth: int, users: int) -> None:
     for user in tree.user_turns():
         replies = tree.children(user)
         assert sum(tree.nodes[reply].continued for reply in replies) == (2 if tree.turn(user) < depth else 1)
+
+
+def test_the_judge_is_told_what_the_person_has_given_away_this_message_included() -> None:
+    told: list[list[str]] = []
+
+    def judge(request: Request) -> str:
+        told.append(json.loads(request.messages[1].content.split("<disclosed>")[1].split("</disclosed>")[0]))
+        return '{"better": "tie", "score_a": 3, "score_b": 3}'
+
+    (tree,) = grown(config(3), cast({"judge": judge}))
+    known = [[one.text for one in stated_so_far(tree.ledger(user))] for user in tree.user_turns()]
+    assert 0 < len(known[0]) < len(known[1])
+    assert sorted(told) == sorted(known * 2)
 
 
 def test_the_best_policy_follows_the_judge() -> None:

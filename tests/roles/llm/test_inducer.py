@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interalign.messages import Message
+from interalign.messages import Chat, Message
 from interalign.personas.description import normalised
 from interalign.roles.inducer import Impression
 from interalign.roles.ledger import Disclosure, Ledger, Stated, stated_so_far
@@ -24,7 +24,7 @@ def found(*items: dict[str, Any]) -> str:
     return json.dumps({"found": [{"kind": "personality", "text": "a trait", "words": "", **item} for item in items]})
 
 
-def induce(heard: Heard, ledger: Ledger = LEDGER, chat: tuple[Message, ...] = CHAT) -> Impression:
+def induce(heard: Heard, ledger: Ledger = LEDGER, chat: Chat = CHAT) -> Impression:
     return asyncio.run(LLMInducer(heard.player).induce(PERSONA, chat, ledger, 4))
 
 
@@ -33,8 +33,15 @@ def test_what_the_last_message_gives_away_is_added_to_what_is_known() -> None:
     impression = induce(heard, KNOWING)
     new = Stated(kind="personality", text="impatient with small talk", words="skip the SMALL TALK")
     assert impression == Impression(stated=(ORGANS, new))
-    assert json.loads(inside(heard.data[0], "known")) == [{"kind": "profile", "text": ORGANS.text}]
-    assert len(lines(heard.data[0])) == 3 and PERSONA.personality in inside(heard.data[0], "persona")
+    assert json.loads(inside(heard.data[0], "known")) == [ORGANS.text]
+    assert PERSONA.personality in inside(heard.data[0], "persona")
+
+
+@pytest.mark.parametrize("before", [(), CHAT[:2], CHAT[:2] * 9])
+def test_it_reads_the_last_exchange_however_long_the_chat_is(before: Chat) -> None:
+    heard = Heard(['{"found": []}'])
+    induce(heard, KNOWING, (*before, CHAT[2]))
+    assert lines(heard.data[0]) == [{one.role: one.content} for one in (*before[-1:], CHAT[2])]
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from interalign.errors import ModelError
 from interalign.llm.model import Answer, Request
 from interalign.llm.scripted import ScriptedModel
+from interalign.personas.persona import Fact
 from interalign.roles.judge import Comparison, Judgement, SiblingJudge, Verdict, Vote
+from interalign.roles.ledger import Disclosure, Ledger, Stated
 from interalign.roles.llm.judge import LLMJudge
 from interalign.roles.llm.player import Player
 from tests.roles.llm.stage import CHAT, INJECTION, LEDGER, PERSONA, SAMPLING, Heard, inside, lines
@@ -27,8 +29,8 @@ def ballot(better: object, score_a: object = 3, score_b: object = 3) -> str:
     return json.dumps({"better": better, "score_a": score_a, "score_b": score_b})
 
 
-def judged(player: Player, replies: Sequence[str], seed: int = 4) -> Judgement:
-    return asyncio.run(LLMJudge(player).judge(PERSONA, CHAT, replies, LEDGER, seed))
+def judged(player: Player, replies: Sequence[str], seed: int = 4, ledger: Ledger = LEDGER) -> Judgement:
+    return asyncio.run(LLMJudge(player).judge(PERSONA, CHAT, replies, ledger, seed))
 
 
 def longest(request: Request) -> str:
@@ -41,19 +43,34 @@ def test_it_is_a_judge_of_siblings() -> None:
     assert isinstance(LLMJudge(Heard(["x"]).player), SiblingJudge)
 
 
-def test_every_two_replies_are_shown_in_both_orders_after_persona_and_chat() -> None:
+def test_every_two_replies_are_shown_in_both_orders_after_persona_and_last_exchange() -> None:
     heard = Heard(longest)
     judgement = judged(heard.player, ["abcd", "ab", INJECTION])
     assert sorted(map(shown, heard.requests)) == sorted(
         (a, b) for a in ("abcd", "ab", INJECTION) for b in ("abcd", "ab", INJECTION) if a != b
     )
     for prompt in heard.data:
-        assert (
-            prompt.index("<persona>") < prompt.index("<chat>") < prompt.index("<reply_a>") < prompt.index("<reply_b>")
-        )
-        assert len(lines(prompt)) == len(CHAT)
+        tags = ("persona", "disclosed", "chat", "reply_a", "reply_b")
+        places = [prompt.index(f"<{tag}>") for tag in tags]
+        assert places == sorted(places)
+        assert lines(prompt) == [{one.role: one.content} for one in CHAT[-2:]]
     assert [(one.first, one.second) for one in judgement.comparisons] == [(0, 1), (0, 2), (1, 2)]
     assert len({request.seed for request in heard.requests}) == 6
+
+
+def test_it_is_told_what_the_person_has_given_away_by_rules_and_by_models() -> None:
+    def stated(text: str) -> Stated:
+        return Stated(kind="profile", text=text, words="w")
+
+    ledger = (
+        Disclosure(turn=1, stated=(stated("She repairs organs."),), facts=(Fact(slot="pet", term="a cat", key="cat"),)),
+        Disclosure(turn=2, stated=(stated("She lives in Turku."), stated("She repairs organs."), stated(INJECTION))),
+    )
+    heard = Heard(longest)
+    judged(heard.player, ["abcd", "ab"], ledger=ledger)
+    for prompt in heard.data:
+        told = json.loads(inside(prompt, "disclosed"))
+        assert told == ["pet: a cat", "She repairs organs.", "She lives in Turku.", INJECTION]
 
 
 @given(st.lists(st.integers(1, 5), min_size=2, max_size=4))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from interalign.llm.scripted import ScriptedModel
 from interalign.messages import Message, as_dicts
 from interalign.personas.generate import as_data
 from interalign.personas.persona import Persona
+from interalign.roles.ledger import Disclosure, Stated
 from interalign.roles.llm.inducer import LLMInducer
 from interalign.roles.llm.judge import LLMJudge
 from interalign.roles.llm.player import (
@@ -26,6 +28,7 @@ from interalign.roles.llm.player import (
     WeightedModel,
     all_or_first_error,
     instructions,
+    moment,
     prompt_hashes,
     setting,
     tagged,
@@ -33,7 +36,7 @@ from interalign.roles.llm.player import (
 from interalign.roles.llm.user import LLMUser
 from interalign.roles.responder import policy_prompt
 from tests.llm.servers import completion, error, serving
-from tests.roles.llm.stage import CHAT, INJECTION, LEDGER, PERSONA, SAMPLING, Heard, inside, lines
+from tests.roles.llm.stage import CHAT, INJECTION, PERSONA, SAMPLING, Heard, inside, lines
 
 ROLES = ("user", "checker", "inducer", "tailored", "generic", "judge")
 
@@ -141,9 +144,12 @@ def test_a_role_can_be_played_by_a_server(monkeypatch: pytest.MonkeyPatch) -> No
 def test_no_text_leaves_its_tag(profile: str, personality: str, said: list[str]) -> None:
     persona = Persona(profile=f"{INJECTION}{profile}", personality=personality)
     chat = tuple(Message(role="user", content=text) for text in (*said, INJECTION))
-    prompt = setting(persona, chat)
-    assert lines(prompt) == [{"user": message.content} for message in chat]
-    assert inside(prompt, "persona") == as_data({"profile": persona.profile, "personality": personality})
+    whole, end = setting(persona, chat), moment(persona, "known", [*said, INJECTION], chat)
+    assert lines(whole) == [{"user": message.content} for message in chat]
+    assert lines(end) == lines(whole)[-2:]
+    assert json.loads(inside(end, "known")) == [*said, INJECTION]
+    for prompt in (whole, end):
+        assert inside(prompt, "persona") == as_data({"profile": persona.profile, "personality": personality})
     assert inside(tagged("x", said), "x") == as_data(said)
 
 
@@ -152,20 +158,30 @@ def test_a_prompt_begins_like_the_one_of_the_turn_before(said: list[str]) -> Non
     chat = tuple(Message(role="user", content=text) for text in said)
     before, after = setting(PERSONA, chat[:-1]), setting(PERSONA, chat)
     assert after.startswith(before.removesuffix("</chat>"))
+    before, after = moment(PERSONA, "known", said[:-1], chat[:-1]), moment(PERSONA, "known", said, chat)
+    assert after.startswith(before.split("]</known>")[0])
 
 
-def test_every_role_shares_its_prompt_with_the_turn_before_up_to_the_new_messages() -> None:
+def test_every_role_shares_its_prompt_with_the_turn_before_up_to_what_is_new() -> None:
+    first, second = (Stated(kind="profile", text=text, words="w") for text in ("She repairs organs.", "She is Ida."))
+    one_known = (Disclosure(turn=1, stated=(first,)),)
+    two_known = (*one_known, Disclosure(turn=2, stated=(second,)))
     heard = [Heard(["Hello."]), Heard(['{"found": []}']), Heard(['{"better": "tie", "score_a": 3, "score_b": 3}'])]
     user, inducer, judge = LLMUser(heard[0].player), LLMInducer(heard[1].player), LLMJudge(heard[2].player)
-    for chat in (CHAT[:1], CHAT):
-        asyncio.run(user.speak(PERSONA, chat, LEDGER, 1))
-        asyncio.run(inducer.induce(PERSONA, chat, LEDGER, 1))
-        asyncio.run(judge.judge(PERSONA, chat, ["a", "b"], LEDGER, 1))
-    for one in heard:
-        first, last = one.requests[0].messages, one.requests[-1].messages
-        assert first[0] == last[0]
-        shared = first[1].content.split("</chat>")[0]
-        assert last[1].content.startswith(shared) and CHAT[0].content in shared
+    for chat, ledger in ((CHAT[:1], one_known), (CHAT, two_known)):
+        asyncio.run(user.speak(PERSONA, chat, ledger, 1))
+        asyncio.run(inducer.induce(PERSONA, chat, ledger, 1))
+        asyncio.run(judge.judge(PERSONA, chat, ["a", "b"], ledger, 1))
+    for one, end, old in zip(
+        heard,
+        ("</chat>", "]</known>", "]</disclosed>"),
+        (CHAT[0].content, first.text, first.text),
+        strict=True,
+    ):
+        before, after = one.requests[0].messages, one.requests[-1].messages
+        assert before[0] == after[0]
+        shared = before[1].content.split(end)[0]
+        assert after[1].content.startswith(shared) and old in shared
 
 
 @pytest.mark.parametrize("role", ROLES)

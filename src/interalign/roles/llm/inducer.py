@@ -1,6 +1,7 @@
 """A language model as the inducer: it sees the whole persona, and writes down what the chat has given away of it.
 
-A finding counts only where it rests on words that stand in the user's last message.
+A finding counts only where it rests on words that stand in the user's last message. Of the chat it is shown the last
+exchange, and what was found before in the place of the rest.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from interalign.personas.description import Kind, normalised
 from interalign.personas.persona import Persona
 from interalign.roles.inducer import Impression
 from interalign.roles.ledger import Ledger, Stated, stated_so_far
-from interalign.roles.llm.player import Form, Player, setting, tagged
+from interalign.roles.llm.player import Form, Player, moment
 
 __all__ = ["LLMInducer"]
 
@@ -31,7 +32,7 @@ class _Findings(Form):
 
 
 class LLMInducer:
-    """Reads the chat, message by message."""
+    """Reads a chat message by message."""
 
     def __init__(self, player: Player) -> None:
         self._player = player
@@ -44,8 +45,7 @@ class LLMInducer:
             ModelError: there is no usable answer.
         """
         known = stated_so_far(ledger)
-        held = [{"kind": one.kind, "text": one.text} for one in known]
-        data = f"{setting(persona, chat)}\n\n{tagged('known', held)}"
+        data = moment(persona, "known", [one.text for one in known], chat)
         findings, _ = await self._player.ask_for(_Findings, data, seed)
         return Impression(stated=(*known, *_grounded(findings.found, chat[-1].content, known)))
 

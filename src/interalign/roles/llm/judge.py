@@ -1,12 +1,16 @@
 """A language model as the judge: siblings in pairs, each pair in both orders, for one person.
 
 An answer that cannot be read is a missing vote and no score. Nothing stands in for it.
+
+Of the chat the judge is shown the last exchange, and for the rest what the person has given away of themselves (the
+ledger), which bounds what an honest reply can claim of them. What it cannot see is earlier talk about anything else:
+whether a reply forgets or misquotes that goes unjudged, while "the second one" points into the message that is shown.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import combinations, permutations
+from itertools import chain, combinations, permutations
 from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BeforeValidator
@@ -15,7 +19,7 @@ from interalign.messages import Chat
 from interalign.personas.persona import Persona
 from interalign.roles.judge import Comparison, Judgement, Verdict, Vote
 from interalign.roles.ledger import Ledger
-from interalign.roles.llm.player import Form, Player, RoleFailure, all_or_first_error, setting, tagged
+from interalign.roles.llm.player import Form, Player, RoleFailure, all_or_first_error, moment, tagged
 from interalign.run import derive_seed
 
 __all__ = ["LLMJudge"]
@@ -52,12 +56,13 @@ class LLMJudge:
     async def judge(self, persona: Persona, chat: Chat, replies: Sequence[str], ledger: Ledger, seed: int) -> Judgement:
         """Ask about every two of `replies`, which all answer the last message of `chat`, in both orders at once.
 
+        `ledger` goes as far as that message. What rules disclosed and what a model found there are told alike.
         A reply's score is the mean over all answers that could be read; its verdict is None when there is none.
 
         Raises:
             ModelError: the server refused or was silent.
         """
-        place = setting(persona, chat)
+        place = moment(persona, "disclosed", _disclosed(ledger), chat)
         orders = list(permutations(range(len(replies)), 2))
         answers = await all_or_first_error(
             self._ballot(place, replies[a], replies[b], derive_seed(seed, a, b), seed) for a, b in orders
@@ -74,6 +79,12 @@ class LLMJudge:
             return await self._player.ask_for(_Ballot, data, seed, draw=draw)
         except RoleFailure:
             return None
+
+
+def _disclosed(ledger: Ledger) -> list[str]:
+    """What the person has given away, in the order in which it came out, each once."""
+    told = ([*(f"{fact.slot}: {fact.term}" for fact in one.facts), *(at.text for at in one.stated)] for one in ledger)
+    return list(dict.fromkeys(chain.from_iterable(told)))
 
 
 def _verdict(ballots: _Ballots, reply: int) -> Verdict | None:

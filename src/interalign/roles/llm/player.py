@@ -1,8 +1,8 @@
 """Language models that play a role: who answers, what they are told, and how an answer is read.
 
 What always holds: a role's instructions are the same bytes in every call; personas, chats and replies stand after them
-as JSON between tags that no text can close; who answers depends on the seed alone; an answer that is not what was asked
-for is an error, never a default.
+as JSON between tags that no text can close, what changes from turn to turn behind what stays; who answers depends on
+the seed alone; an answer that is not what was asked for is an error, never a default.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ __all__ = [
     "WeightedModel",
     "all_or_first_error",
     "instructions",
+    "moment",
     "packaged",
     "prompt_hashes",
     "setting",
@@ -179,10 +180,30 @@ def _read(form: type[F], text: str) -> F:
 
 
 def setting(persona: Persona, chat: Chat) -> str:
-    """What every prompt about a person begins with: who it is, and the chat, which grows at its end, line by line."""
-    person = {"profile": persona.profile, "personality": persona.personality}
+    """What a prompt begins with that needs the whole chat: who it is, and the chat, which grows at its end."""
+    return f"{_person(persona)}\n\n{_lines(chat)}"
+
+
+def moment(persona: Persona, tag: str, shown: Sequence[str], chat: Chat) -> str:
+    """What a prompt about the last message of a chat begins with: a few hundred tokens, however long the chat is.
+
+    Args:
+        persona: Who it is.
+        tag: Around `shown`.
+        shown: What the person has given away so far, oldest first, so that it grows at its end; it stands for all
+            of the chat before the last exchange.
+        chat: Of it, the last message and the one before are given.
+    """
+    return f"{_person(persona)}\n\n{tagged(tag, shown)}\n\n{_lines(chat[-2:])}"
+
+
+def _person(persona: Persona) -> str:
+    return tagged("persona", {"profile": persona.profile, "personality": persona.personality})
+
+
+def _lines(chat: Chat) -> str:
     lines = "".join(f"{as_data({message.role: message.content})}\n" for message in chat)
-    return f"{tagged('persona', person)}\n\n<chat>\n{lines}</chat>"
+    return f"<chat>\n{lines}</chat>"
 
 
 def tagged(tag: str, content: Any) -> str:

@@ -92,12 +92,11 @@ def _inducer(request: Request, random: Random) -> str:
     prompt = request.messages[1].content
     persona, known = _inside(prompt, "persona"), _inside(prompt, "known")
     message = _sentences(_chat(prompt)[-1]["user"])
-    held = {one["text"] for one in known}
     found = [
         {"kind": kind, "text": sentence, "words": max(message, key=lambda said: len(_shared(sentence, said)))}
         for kind in _KINDS
         for sentence in _sentences(persona[kind])
-        if sentence not in held and _told(sentence, " ".join(message))
+        if sentence not in known and _told(sentence, " ".join(message))
     ]
     return json.dumps({"found": found}, ensure_ascii=False)
 
