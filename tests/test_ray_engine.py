@@ -21,7 +21,7 @@ from interalign.conversations.simulate import SimulateConfig, roles_played_by
 from interalign.errors import InputError
 from interalign.llm.account import Account, Budget
 from interalign.llm.endpoint import EndpointConfig
-from interalign.llm.journal import Journal
+from interalign.llm.journal import Call, Journal
 from interalign.llm.model import Answer, Request, Usage, call_key
 from interalign.llm.prices import Prices
 from interalign.messages import Message
@@ -259,10 +259,11 @@ def test_options_that_do_not_fit(
     assert why in capsys.readouterr().err
 
 
-def call(text: str, tokens: int = 3) -> tuple[str, Request, Answer]:
+def call(text: str, tokens: int = 3) -> Call:
     request = Request(messages=(Message(role="user", content=text),))
     usage = Usage(prompt_tokens=tokens, completion_tokens=0)
-    return call_key("m", request), request, Answer(text=f"re: {text}", finish="stop", usage=usage, model="m")
+    answer = Answer(text=f"re: {text}", finish="stop", usage=usage, model="m")
+    return Call(call_key("m", request), request, answer, asked=f"asked for {text}")
 
 
 def test_journals_of_workers_become_part_of_the_runs(tmp_path: Path) -> None:
@@ -275,6 +276,7 @@ def test_journals_of_workers_become_part_of_the_runs(tmp_path: Path) -> None:
         gather_journals(journal, tmp_path)
         assert len(journal) == 3
         answers = [journal.get(call(text)[0]) for text in "abc"]
+        assert {one.asked for one in journal.paid()} == {f"asked for {text}" for text in "abc"}
     assert [answer and answer.text for answer in answers] == ["re: a", "re: b", "re: c"]
     assert [path.name for path in tmp_path.iterdir()] == ["journal.sqlite"]
 

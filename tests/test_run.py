@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -18,6 +19,9 @@ from interalign.errors import InputError, RunBusy, RunMismatch, StorageError
 from interalign.messages import Message, Value
 from interalign.run import (
     RunFolder,
+    Shelf,
+    Stored,
+    beside,
     derive_seed,
     read_jsonl,
     storage_errors,
@@ -153,6 +157,63 @@ def test_jsonl_round_trip(rows: list[Row]) -> None:
         path = Path(folder) / "rows.jsonl"
         write_jsonl(path, rows)
         assert read_jsonl(path, Row) == rows
+
+
+@given(
+    st.lists(st.builds(Row, number=st.integers(), texts=st.tuples(st.text())), max_size=8),
+    st.lists(st.sampled_from([b"\n", b"  \n", b"\r\n"]), max_size=3),
+    st.slices(8),
+)
+def test_stored_values_are_those_of_the_file(rows: list[Row], blank: list[bytes], part: slice) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "rows.jsonl"
+        write_jsonl(path, rows)
+        lines = path.read_bytes().splitlines(keepends=True)
+        path.write_bytes(b"".join([*lines[:1], *blank, *lines[1:]]))
+        stored = Stored(path, Row)
+        assert list(stored) == [stored[place] for place in range(len(stored))] == rows
+        assert list(stored[part]) == rows[part]
+        backwards = stored.picked(range(len(rows) - 1, -1, -1))
+        assert list(backwards) == rows[::-1] and list(backwards[part]) == rows[::-1][part]
+        assert list(pickle.loads(pickle.dumps(stored))) == rows
+        by_number = Shelf(stored, lambda row: str(row.number))
+        assert dict(by_number) == {str(row.number): row for row in rows}
+        assert all(name in by_number for name in by_number) and "none" not in by_number
+
+
+def test_a_stored_line_that_is_no_value_is_found_when_it_is_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text('{"number": 1}\n\n{"number": "x"}\n{"number": 3}')
+    stored = Stored(path, Row)
+    assert (stored[0].number, stored[-1].number, len(stored)) == (1, 3, 3)
+    for find in (lambda: stored[1], lambda: list(stored), lambda: Shelf(stored, str)):
+        with pytest.raises(InputError, match=r"line 3: number: "):
+            find()
+    with pytest.raises(IndexError):
+        stored[3]
+
+
+def test_a_stored_file_that_changes_or_goes_is_an_input_error(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    with pytest.raises(InputError, match="does not exist"):
+        Stored(path, Row)
+    write_jsonl(path, [Row(number=1), Row(number=2)])
+    stored = Stored(path, Row)
+    write_jsonl(path, [Row(number=1), Row(number=2), Row(number=3)])
+    for find in (lambda: stored[0], lambda: list(stored)):
+        with pytest.raises(InputError, match="has changed while it was read"):
+            find()
+    path.unlink()
+    with pytest.raises(InputError, match="does not exist"):
+        stored[0]
+
+
+def test_what_is_written_beside_is_gone_after_the_block(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), beside(tmp_path / "new" / "rows.jsonl") as place:
+        place.write_text("half")
+        assert place.parent == tmp_path / "new" and place.suffix == ".jsonl"
+        raise KeyError
+    assert names(tmp_path / "new") == []
 
 
 def test_write_jsonl_leaves_nothing_when_the_values_fail(tmp_path: Path) -> None:

@@ -15,11 +15,13 @@ import re
 import secrets
 import socket
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar, overload
 
 from filelock import FileLock, Timeout
 from pydantic import BaseModel, ValidationError
@@ -29,6 +31,9 @@ from interalign.messages import Value
 
 __all__ = [
     "RunFolder",
+    "Shelf",
+    "Stored",
+    "beside",
     "derive_seed",
     "read_json",
     "read_jsonl",
@@ -61,28 +66,42 @@ _KEYS_SHOWN = 8
 
 
 @contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """Yield a path beside `path` to write to, whose file is gone at the end of the block.
+
+    The folder is made when it is missing. The suffix is kept, since some writers choose their format by it.
+
+    Raises:
+        StorageError: the folder cannot be made.
+    """
+    # A link is followed, so that what is written can be moved to where it points.
+    target = path.resolve() if path.is_symlink() else path
+    place = target.with_name(f".interalign-{secrets.token_hex(8)}-{target.name}")
+    with storage_errors(path):
+        target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield place
+    finally:
+        # On a disk that cannot be written even this fails, and must not hide the reason.
+        with suppress(OSError):
+            place.unlink()
+
+
+@contextmanager
 def writing(path: Path) -> Iterator[Path]:
     """Yield a path beside `path` to write to; the file moves to `path` when the block ends without an error.
 
-    The folder is made when it is missing. The suffix is kept, since some writers choose their format by it. After an
-    error nothing is left behind and what stood at `path` is untouched.
+    The folder is made when it is missing, and the suffix is kept. After an error nothing is left behind and what stood
+    at `path` is untouched.
 
     Raises:
         StorageError: the disk is full, or the folder cannot be written.
     """
-    # A link is followed, so that the file it points to changes and the link stays.
-    target = path.resolve() if path.is_symlink() else path
-    beside = target.with_name(f".interalign-{secrets.token_hex(8)}-{target.name}")
-    try:
-        with storage_errors(path):
-            target.parent.mkdir(parents=True, exist_ok=True)
-            yield beside
-            _sync(beside)
-            os.replace(beside, target)
-    finally:
-        # On a disk that cannot be written even this fails, and must not hide the reason.
-        with suppress(OSError):
-            beside.unlink()
+    with storage_errors(path), beside(path) as place:
+        yield place
+        _sync(place)
+        # A link stays, and the file that it points to changes.
+        os.replace(place, path.resolve() if path.is_symlink() else path)
 
 
 @contextmanager
@@ -171,10 +190,115 @@ def read_jsonl(path: Path, kind: type[V]) -> list[V]:
     Raises:
         InputError: the file is missing or cannot be read, or a line is not UTF-8, not JSON, or not a `kind`.
     """
+    with _read_errors(path), path.open("rb") as file:
+        # Bytes end a line at \n only; text would also do so at \r, which may stand inside one.
+        return [_read_line(line, path, number, kind) for number, line in enumerate(file, 1) if line.strip()]
+
+
+class Stored(Sequence[V]):
+    """The values of a JSONL file, in the order of its lines. They stay in the file: each is read as it is asked for.
+
+    What is kept are 16 bytes a line. Blank lines are skipped. The file must stay as it is meanwhile; it is held open
+    by no more than an iteration under way. A value that cannot be read is found when it is asked for.
+
+    Raises:
+        InputError: the file is missing or cannot be read; later, it has changed, or a line is no value of the kind.
+    """
+
+    def __init__(self, path: Path, kind: type[V]) -> None:
+        self._path = path
+        self._kind = kind
+        self._starts = array("Q")
+        self._numbers = array("Q")
+        with _read_errors(path), path.open("rb") as file:
+            self._state = _state(file)
+            start = 0
+            for number, line in enumerate(file, 1):
+                if line.strip():
+                    self._starts.append(start)
+                    self._numbers.append(number)
+                start += len(line)
+
+    def __repr__(self) -> str:
+        return f"Stored({str(self._path)!r}, {self._kind.__name__})"
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    @overload
+    def __getitem__(self, index: int) -> V: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Stored[V]: ...
+
+    def __getitem__(self, index: int | slice) -> V | Stored[V]:
+        if isinstance(index, slice):
+            return self.picked(range(*index.indices(len(self))))
+        start, number = self._starts[index], self._numbers[index]
+        with self._opened() as file:
+            file.seek(start)
+            return _read_line(file.readline(), self._path, number, self._kind)
+
+    def __iter__(self) -> Iterator[V]:
+        with self._opened() as file:
+            for start, number in zip(self._starts, self._numbers, strict=True):
+                file.seek(start)
+                yield _read_line(file.readline(), self._path, number, self._kind)
+
+    def picked(self, places: Iterable[int]) -> Stored[V]:
+        """The values at these places, in their order, which stay in the file as well."""
+        some = copy(self)
+        some._starts, some._numbers = array("Q"), array("Q")
+        for place in places:
+            some._starts.append(self._starts[place])
+            some._numbers.append(self._numbers[place])
+        return some
+
+    @contextmanager
+    def _opened(self) -> Iterator[IO[bytes]]:
+        with _read_errors(self._path), self._path.open("rb") as file:
+            if _state(file) != self._state:
+                raise InputError(f"{self._path} has changed while it was read.", mend="run the same command again.")
+            yield file
+
+
+class Shelf(Mapping[str, V]):
+    """Stored values by a name that each has, in their order; of those with the same name the last one counts.
+
+    All are read once, and then each again as it is asked for. Can be sent to another process that sees the file.
+
+    Raises:
+        InputError: as `Stored`.
+    """
+
+    def __init__(self, values: Stored[V], name: Callable[[V], str]) -> None:
+        self._values = values
+        self._places = {name(value): place for place, value in enumerate(values)}
+
+    def __getitem__(self, name: str) -> V:
+        return self._values[self._places[name]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._places)
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    # Mapping's own reads a value to find out.
+    def __contains__(self, name: object) -> bool:
+        return name in self._places
+
+
+def _state(file: IO[bytes]) -> tuple[int, int]:
+    """What is another when a file has been changed or replaced."""
+    stat = os.fstat(file.fileno())
+    return stat.st_size, stat.st_mtime_ns
+
+
+@contextmanager
+def _read_errors(path: Path) -> Iterator[None]:
     try:
-        with path.open("rb") as file:
-            # Bytes end a line at \n only; text would also do so at \r, which may stand inside one.
-            return [_read_line(line, path, number, kind) for number, line in enumerate(file, 1) if line.strip()]
+        yield
     except FileNotFoundError:
         raise InputError(
             f"{path} does not exist.", mend="check the path, or run the stage that writes this file first."

@@ -184,6 +184,17 @@ def test_the_tables_are_the_rows(tmp_path: Path) -> None:
     assert list(loaded(tmp_path / "sft.parquet", tmp_path / "cache")) == list(sft_rows(TREES, CONFIG, SYSTEM))
 
 
+def test_tables_of_many_rows_are_written_some_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = list(dpo_rows(TREES, CONFIG, SYSTEM))
+    monkeypatch.setattr("interalign.conversations.export.dataset._ROWS_AT_ONCE", len(rows) // 2)
+    write_preference_tables(tmp_path, TREES, CONFIG, SYSTEM)
+    table = parquet.ParquetFile(tmp_path / "dpo.parquet")
+    assert table.num_row_groups >= 2
+    assert table.read().to_pylist() == rows
+    assert parquet.read_table(tmp_path / "sft.parquet").to_pylist() == list(sft_rows(TREES, CONFIG, SYSTEM))
+
+
 @pytest.mark.parametrize("verdicts", [[], [None, None], [3.0], [3.0, None], [3.0, 3.1]])
 def test_nothing_to_prefer(tmp_path: Path, verdicts: list[float | None]) -> None:
     tree = one_turn(verdicts, who=PEOPLE[0].id)

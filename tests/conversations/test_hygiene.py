@@ -107,6 +107,7 @@ def test_grown_trees() -> None:
     assert found.pairs == len(preferences(trees, CONFIG))
     assert found.surface_guess is not None and 0 <= found.surface_guess <= 1
     assert pair_hygiene(trees, CONFIG) == found
+    assert pair_hygiene((tree for tree in trees), CONFIG) == found
     matched = pair_hygiene(trees, PreferenceConfig(length_match=0))
     assert 0 < matched.pairs == matched.longer.ties < found.pairs
 

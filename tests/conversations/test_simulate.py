@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections import Counter
 from collections.abc import Sequence
 from random import Random
@@ -8,10 +10,10 @@ from random import Random
 import pytest
 from pydantic import ValidationError
 
-from interalign.conversations.simulate import SimulateConfig, grow_trees
+from interalign.conversations.simulate import SimulateConfig, grow_as_done, grow_trees
 from interalign.conversations.tree import Tree
 from interalign.conversations.turn import Cast
-from interalign.errors import ModelError
+from interalign.errors import BudgetSpent, ModelError
 from interalign.llm.model import Request, Sampling
 from interalign.llm.scripted import ScriptedModel
 from interalign.messages import Chat
@@ -172,3 +174,85 @@ def test_the_policy_speaks_for_the_generic_and_is_a_candidate_for_the_tailored()
 def test_impossible_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         SimulateConfig.model_validate(wrong)
+
+
+class FirstWaits:
+    """A user who says nothing to the first persona before all others have begun."""
+
+    def __init__(self, first: Persona, others: int) -> None:
+        self._first = first
+        self._others = others
+        self._begun: set[str] = set()
+        self._all = asyncio.Event()
+
+    async def speak(self, persona: Persona, chat: Chat, ledger: Ledger, seed: int) -> UserTurn:
+        if persona == self._first:
+            await self._all.wait()
+        else:
+            self._begun.add(persona.id)
+            if len(self._begun) == self._others:
+                self._all.set()
+        return await RuleUser().speak(persona, chat, ledger, seed)
+
+
+def test_trees_come_as_they_are_done_or_in_the_order_of_the_personas() -> None:
+    people, config = PERSONAS[:6], CONFIG.model_copy(update={"in_flight": 2})
+
+    async def as_done() -> list[Tree]:
+        cast = Cast(user=FirstWaits(people[0], 5))
+        return [tree async for tree in grow_as_done(people, config, 1, cast)]
+
+    done = asyncio.run(as_done())
+    assert done[0].persona_id != people[0].id
+    ordered = grown(people, config, Cast(user=FirstWaits(people[0], 5)))
+    assert [tree.persona_id for tree in ordered] == [persona.id for persona in people]
+    assert {tree.model_dump_json() for tree in done} == set(as_bytes(ordered)) == set(as_bytes(grown(people, CONFIG)))
+
+
+class Counting:
+    """A user who counts the personas that he has begun with and that have not heard their last turn."""
+
+    def __init__(self, turns: int) -> None:
+        self.most = 0
+        self._turns = turns
+        self._open: set[str] = set()
+
+    async def speak(self, persona: Persona, chat: Chat, ledger: Ledger, seed: int) -> UserTurn:
+        self._open.add(persona.id)
+        self.most = max(self.most, len(self._open))
+        await asyncio.sleep(0)
+        if len(ledger) + 1 == self._turns:
+            self._open.discard(persona.id)
+        return await RuleUser().speak(persona, chat, ledger, seed)
+
+
+def test_no_more_conversations_are_open_than_may_be_and_none_is_kept() -> None:
+    user = Counting(CONFIG.turns)
+    alive = []
+
+    async def run() -> None:
+        config = CONFIG.model_copy(update={"in_flight": 3})
+        seen: list[weakref.ref[Tree]] = []
+        async for tree in grow_as_done(PERSONAS[:12], config, 1, Cast(user=user)):
+            seen.append(weakref.ref(tree))
+            del tree
+            gc.collect()
+            alive.append(sum(one() is not None for one in seen))
+
+    asyncio.run(run())
+    assert user.most == 3
+    assert len(alive) == 12 and max(alive) <= 1
+
+
+class Broken:
+    """A user with whom everything stops at the first word."""
+
+    async def speak(self, persona: Persona, chat: Chat, ledger: Ledger, seed: int) -> UserTurn:
+        raise BudgetSpent("Spent.")
+
+
+def test_what_stops_the_work_is_raised_once_and_nothing_begins_after_it() -> None:
+    config = CONFIG.model_copy(update={"in_flight": 3})
+    with pytest.raises(BudgetSpent):
+        grown(PERSONAS[:12], config, Cast(user=Broken()))
+    gc.collect()

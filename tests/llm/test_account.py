@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
+import tracemalloc
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 
@@ -293,6 +295,57 @@ def test_what_a_journal_holds_under_another_name_is_priced_once_that_name_is_kno
 
     assert start() == (6, 3)
     assert start() == (6, 0)
+
+
+def test_the_journal_alone_tells_the_dollars_though_the_server_names_its_model_otherwise(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    server = Server(steady(prompt=1_000_000, completion=0), served="alias")
+    assert PRICES.of("alias") is None
+    with Journal.open(path) as journal:
+        gathered(Account(None, PRICES).metered(journalled(server, journal), "user"), range(3))
+    assert Account(Budget(usd=10), PRICES, journal=path).spent == pytest.approx(3)
+    spent = Account(Budget(usd=3), PRICES, journal=path)
+    assert refused(gathered(spent.metered(server, "user"), [3])) == 1
+    # A journal from before it told the names knows the price only once a model is asked under its name again.
+    with Journal.open(path) as journal:
+        journal._connection.execute("UPDATE calls SET asked = NULL")
+    assert Account(Budget(usd=10), PRICES, journal=path).spent == 0
+
+
+def test_what_the_journal_holds_of_a_model_that_is_free_costs_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    with Journal.open(path) as journal:
+        gathered(journalled(Server(steady(prompt=1_000_000), name="m", served="m"), journal), range(3))
+    account = Account(Budget(usd=1), PRICES, journal=path)
+    assert account.spent > 3
+    account.metered(Server(steady(), name="m", served="m"), "user", free=True)
+    assert account.spent == 0
+
+
+def test_a_call_is_counted_for_each_role_that_asks_it_and_paid_for_once() -> None:
+    account = Account(Budget(tokens=10_000), PRICES)
+    server = Server(steady(prompt=2, completion=100))
+    for role in ("user", "judge", "inducer", "user"):
+        gathered(account.metered(server, role), [0, 1])
+    assert {row.role: row.calls for row in account.rows()} == {"user": 2, "judge": 2, "inducer": 2}
+    assert account.spent == 2 * 102
+
+
+def test_a_call_leaves_about_a_hundred_bytes_behind() -> None:
+    account = Account(None, PRICES)
+    request, said = ask(0), Answer(text="x", finish="stop", usage=Usage(prompt_tokens=1), model="m")
+    calls = 20_000
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for number in range(calls):
+            account._count("m", "user", hashlib.sha256(f"{number}".encode()).hexdigest(), request, said)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # A hash table is at worst a third full. Keys themselves and their places in sets took 250 to 330.
+    assert (after - before) / calls < 150
+    assert account.rows()[0].calls == calls
 
 
 def test_a_file_that_is_no_journal_is_refused(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from interalign.errors import InputError, ModelError, StorageError
-from interalign.llm.journal import Journal, journalled
+from interalign.llm.journal import Call, Journal, Paid, journalled
 from interalign.llm.model import Answer, ChatModel, Request, Usage, call_key
 from interalign.llm.scripted import ScriptedModel
 from interalign.messages import Message
@@ -119,7 +120,7 @@ def test_the_first_answer_under_a_key_stays(tmp_path: Path) -> None:
         assert journal.put("k", ask("a"), answer("first")) == answer("first")
         assert journal.put("k", ask("a"), answer("second")) == answer("first")
         assert journal.get("k") == answer("first")
-        held = journal.put_many([("k", ask("a"), answer("third")), ("l", ask("b"), answer("new"))])
+        held = journal.put_many([Call("k", ask("a"), answer("third")), Call("l", ask("b"), answer("new"))])
         assert held == [answer("first"), answer("new")]
         assert journal.put_many([]) == []
         assert len(journal) == 2
@@ -302,7 +303,7 @@ def test_a_full_disk_is_a_storage_error_and_keeps_what_was_paid(tmp_path: Path) 
         journal.put("k", ask("a"), answer("paid"))
         # SQLite's own limit stands in for the disk's: the error is the same.
         journal._connection.execute("PRAGMA max_page_count = 5")
-        rows = [(f"k{number}", ask("a"), answer("x" * 1000)) for number in range(50)]
+        rows = [Call(f"k{number}", ask("a"), answer("x" * 1000)) for number in range(50)]
         with pytest.raises(StorageError, match="paid answers are kept"):
             journal.put_many(rows)
         assert len(journal) == 1
@@ -347,7 +348,7 @@ def test_a_journal_of_another_version_is_an_input_error(tmp_path: Path) -> None:
 def test_a_damaged_file_is_an_input_error(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
     with Journal.open(path) as journal:
-        journal.put_many([(f"k{number}", ask("a"), answer("x" * 1000)) for number in range(50)])
+        journal.put_many([Call(f"k{number}", ask("a"), answer("x" * 1000)) for number in range(50)])
     content = bytearray(path.read_bytes())
     content[4096:] = b"\xff" * (len(content) - 4096)
     path.write_bytes(content)
@@ -362,7 +363,7 @@ def test_a_row_that_holds_no_answer_is_an_input_error(tmp_path: Path) -> None:
         with pytest.raises(InputError, match="row k holds no answer"):
             journal.get("k")
         with pytest.raises(InputError, match="row k holds no answer"):
-            journal.put_many([("l", ask("b"), answer("y")), ("k", ask("a"), answer("x"))])
+            journal.put_many([Call("l", ask("b"), answer("y")), Call("k", ask("a"), answer("x"))])
         assert journal.get("l") is None
         assert journal.put("l", ask("b"), answer("y")) == answer("y")
 
@@ -373,3 +374,96 @@ def test_a_folder_in_place_of_the_file_is_a_storage_error(tmp_path: Path) -> Non
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError), Journal.open(tmp_path / "file" / "journal.sqlite"):
         pass
+
+
+OLD_SCHEMA = "CREATE TABLE calls (key TEXT PRIMARY KEY, request TEXT NOT NULL, answer TEXT NOT NULL)"
+OPENER = """
+import sys
+from pathlib import Path
+from interalign.llm.journal import Journal
+print("ready", flush=True)
+sys.stdin.readline()
+with Journal.open(Path(sys.argv[1])) as journal:
+    print(len(journal), flush=True)
+"""
+
+
+def old_journal(path: Path, count: int = 3) -> None:
+    """A journal as it was before it told the names that were asked."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute(f"PRAGMA application_id = {0x69616C6E}")
+        connection.execute("PRAGMA user_version = 1")
+        connection.execute(OLD_SCHEMA)
+        rows = [
+            (f"k{number}", ask(f"{number}").model_dump_json(), answer("old").model_dump_json())
+            for number in range(count)
+        ]
+        connection.executemany("INSERT INTO calls VALUES (?, ?, ?)", rows)
+        connection.commit()
+
+
+def test_what_was_paid_is_told_with_the_name_that_was_asked(tmp_path: Path) -> None:
+    with Journal.open(tmp_path / "journal.sqlite") as journal:
+        uncounted = Answer(text="12345", finish="stop", usage=Usage(), model="served")
+        answers(journalled(ScriptedModel("asked", lambda _: "one two"), journal), [ask("a")])
+        journal.put("k", ask("b"), answer("x"))
+        journal.put("l", ask("c"), uncounted, asked="asked")
+        first, second, third = journal.paid()
+    assert (first.key, first.asked, first.served) == (call_key("asked", ask("a")), "asked", "asked")
+    assert second == Paid("k", None, "m", Usage(prompt_tokens=3, completion_tokens=1), estimated=False)
+    assert (third.asked, third.served, third.usage.completion_tokens, third.estimated) == ("asked", "served", 2, True)
+
+
+def test_what_was_paid_can_be_gone_through_while_the_journal_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("interalign.llm.journal._AT_ONCE", 2)
+    with Journal.open(tmp_path / "journal.sqlite") as journal:
+        journal.put_many([Call(f"k{number}", ask("a"), answer("x")) for number in range(5)])
+        found = []
+        for paid in journal.paid():
+            found.append(paid.key)
+            assert journal.get(paid.key) == answer("x")
+            journal.put("k2", ask("a"), answer("another"))
+    assert found == [f"k{number}" for number in range(5)]
+
+
+def test_an_old_journal_is_brought_to_this_format_and_keeps_what_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    old_journal(path)
+    for _ in range(2):
+        with Journal.open(path) as journal:
+            assert [journal.get(f"k{number}") for number in range(3)] == [answer("old")] * 3
+            assert [paid.asked for paid in journal.paid()][:3] == [None] * 3
+            journal.put("new", ask("new"), answer("new"), asked="name")
+            assert [paid.asked for paid in journal.paid()] == [None, None, None, "name"]
+
+
+def test_processes_open_an_old_journal_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    old_journal(path, 50)
+    command = [sys.executable, "-c", OPENER, str(path)]
+    processes = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    for process in processes:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    for process in processes:
+        start(process)
+    assert [process.communicate()[0] for process in processes] == ["50\n"] * 3
+    assert [process.returncode for process in processes] == [0] * 3
+
+
+def test_what_another_journal_holds_is_taken_in_once(tmp_path: Path) -> None:
+    with Journal.open(tmp_path / "one.sqlite") as journal, Journal.open(tmp_path / "other.sqlite") as other:
+        journal.put("k", ask("a"), answer("ours"), asked="ours")
+        other.put_many([Call("k", ask("a"), answer("theirs"), "theirs"), Call("l", ask("b"), answer("new"), "theirs")])
+        for _ in range(2):
+            journal.take_in(other)
+            assert (journal.get("k"), journal.get("l")) == (answer("ours"), answer("new"))
+            assert [(paid.key, paid.asked) for paid in journal.paid()] == [("k", "ours"), ("l", "theirs")]
+        other._connection.execute("UPDATE calls SET request = '{'")
+        other.put("n", ask("c"), answer("newer"))
+        journal._connection.execute("DELETE FROM calls WHERE key = 'l'")
+        with pytest.raises(InputError, match=r"other\.sqlite cannot be read: row l holds no answer"):
+            journal.take_in(other)
+        assert journal.get("n") is None

@@ -196,3 +196,10 @@ def test_the_made_up_simulation_adds_up() -> None:
     assert sum(one.count for one in found.faults) == sum(len(tree.faults) for tree in page.trees)
     failed = sum(one.count for one in (*found.ended_early, *found.unjudged))
     assert failed == sum(tree.failure is not None for tree in page.trees)
+
+
+def test_trees_are_gone_through_once() -> None:
+    page = simulation()
+    told = {"pairs": 97, "usage": page.summary.usage, "hygiene": page.summary.hygiene}
+    assert summed(*page.trees, **told) == page.summary
+    assert summarise_simulation(iter(page.trees), **told) == page.summary  # type: ignore[arg-type]

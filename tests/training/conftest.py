@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 import torch
 
+from interalign.conversations.preferences import PreferenceConfig
 from interalign.conversations.simulate import SimulateConfig, grow_trees
 from interalign.conversations.tree import Tree
 from interalign.personas.compose import WorldConfig, compose_personas
 from interalign.personas.persona import Persona
+from interalign.training.job import Job, lessons_of
 from interalign.training.train import DpoConfig, SftConfig, TrainConfig, train
 from tests.training.tiny import SYSTEM, make_model, make_tokenizer
 
@@ -75,6 +77,20 @@ def tuned(
     out = tmp_path_factory.mktemp("tuned") / "sft"
     train("sft", trees, people, config, out, system=SYSTEM, seed=1)
     return out
+
+
+def make_job(method: Any, trees: list[Tree], config: TrainConfig, out: Path, start: Path | None = None) -> Job:
+    """A job of all that a method learns from the trees."""
+    return Job(
+        method=method,
+        trees=tuple(trees),
+        lessons=lessons_of(method, trees, PreferenceConfig())[0],
+        system=SYSTEM,
+        start=str(start or config.base),
+        out=out,
+        config=config,
+        seed=1,
+    )
 
 
 @pytest.fixture

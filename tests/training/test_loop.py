@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from interalign.conversations.preferences import PreferenceConfig
+from interalign.training.job import Job
 from interalign.training.loop import last_state
-from interalign.training.train import Job, TrainConfig
+from interalign.training.train import TrainConfig
 
 
 @pytest.fixture
@@ -14,8 +14,7 @@ def job(tmp_path: Path) -> Job:
     return Job(
         method="sft",
         trees=(),
-        pairs=(),
-        preference=PreferenceConfig(),
+        lessons=(),
         system="",
         start="",
         out=tmp_path / "out",

@@ -1,42 +1,55 @@
 from __future__ import annotations
 
-import math
+from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM
 
-from interalign.training.objectives import dpo_loss, reply_logps, sft_loss
-
-LOGPS = st.lists(st.floats(-50, 0, width=32), min_size=4, max_size=4)
-
-
-@given(LOGPS, LOGPS, st.floats(0.01, 1))
-def test_dpo_is_the_formula_of_the_paper(policy: list[float], reference: list[float], beta: float) -> None:
-    pairs = [(0, 1), (0, 2), (3, 2)]
-    chosen, rejected = (torch.tensor(side) for side in zip(*pairs, strict=True))
-    loss, margins = dpo_loss(torch.tensor(policy), torch.tensor(reference), chosen, rejected, beta)
-    expected = [beta * ((policy[c] - reference[c]) - (policy[r] - reference[r])) for c, r in pairs]
-    # -log sigmoid(x), written so that it does not overflow
-    by_hand = [max(-x, 0.0) + math.log1p(math.exp(-abs(x))) for x in expected]
-    assert margins.tolist() == pytest.approx(expected, rel=1e-4, abs=1e-4)
-    assert loss.item() == pytest.approx(sum(by_hand) / len(pairs), rel=1e-4, abs=1e-4)
-
-
-def test_dpo_raises_the_chosen_and_lowers_the_rejected() -> None:
-    policy = torch.tensor([-3.0, -3.0], requires_grad=True)
-    loss, _ = dpo_loss(policy, policy.detach(), torch.tensor([0]), torch.tensor([1]), beta=0.5)
-    loss.backward()
-    assert loss.item() == pytest.approx(math.log(2))
-    assert policy.grad is not None
-    assert policy.grad.tolist() == pytest.approx([-0.25, 0.25])
-
-
-def test_reply_logps_sums_by_reply() -> None:
-    logps = torch.tensor([-1.0, -2.0, -4.0, -8.0])
-    assert reply_logps(logps, torch.tensor([0, 2, 2, 0]), 3).tolist() == [-9.0, 0.0, -6.0]
+from interalign.conversations.tree import Tree
+from interalign.training.objectives import Scores, as_rows, row_mask, score_targets, sft_loss
+from interalign.training.packing import Example
+from interalign.training.tokens import tree_segments
+from interalign.training.tree_trainer import collate
+from tests.training.tiny import SYSTEM
 
 
 def test_sft_is_the_mean_over_tokens() -> None:
     assert sft_loss(torch.tensor([-1.0, -2.0, -6.0])).item() == 3.0
+
+
+def test_rows_are_the_chosen_replies_of_all_pairs_then_the_rejected() -> None:
+    sequence = {
+        "reply": torch.tensor([0, 0, 1, 2, 2, 2]),
+        "offset": torch.tensor([0, 1, 0, 0, 1, 2]),
+        "replies": torch.tensor(3),
+        "chosen": torch.tensor([2, 0]),
+        "rejected": torch.tensor([1, 1]),
+    }
+    rows = as_rows(Scores(-torch.arange(1.0, 7.0)), sequence)
+    expected = [[-4.0, -5.0, -6.0], [-1.0, -2.0, 0.0], [-3.0, 0.0, 0.0], [-3.0, 0.0, 0.0]]
+    assert rows.log_probs.tolist() == expected
+    assert row_mask(sequence).tolist() == [[value != 0 for value in row] for row in expected]
+    assert rows.entropy is None
+
+
+@pytest.mark.parametrize("asked", [False, True])
+def test_what_a_model_says_of_the_targets(base: Any, trees: list[Tree], tokenizer: Any, asked: bool) -> None:
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+    segments = tree_segments(trees[0], [0, 1], SYSTEM, tokenizer)
+    sequence = collate([Example(0, tuple(segments), (1,))])
+    with torch.no_grad():
+        scores = score_targets(model, sequence, moments=asked)
+        logits = model(sequence["input_ids"]).logits[0, sequence["predictors"]]
+    distribution = torch.distributions.Categorical(logits=logits)
+    targets = sequence["input_ids"][0, sequence["targets"]]
+    torch.testing.assert_close(scores.logps, distribution.log_prob(targets), atol=1e-4, rtol=1e-4)
+    if not asked:
+        assert scores == Scores(scores.logps)
+        return
+    assert scores.entropy is not None and scores.mean_logits is not None
+    assert scores.is_top1 is not None and scores.log_sum_sq_probs is not None
+    torch.testing.assert_close(scores.entropy, distribution.entropy(), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(scores.mean_logits, logits.mean(-1), atol=1e-4, rtol=1e-4)
+    assert scores.is_top1.tolist() == (logits.argmax(-1) == targets).tolist()
+    torch.testing.assert_close(scores.log_sum_sq_probs, distribution.probs.square().sum(-1).log(), atol=1e-4, rtol=1e-4)

@@ -7,16 +7,17 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM
 
 from interalign.conversations.tree import Node, Tree
 from interalign.messages import Message, as_dicts
-from interalign.training.objectives import dpo_loss, reply_logps, sft_loss, token_logps
-from interalign.training.packing import needed_nodes, pack
+from interalign.training.objectives import as_rows, score_targets, sft_loss
+from interalign.training.packing import Example, arranged, needed_nodes, pack, split
 from interalign.training.tokens import Segment, tree_segments
-from interalign.training.tree_trainer import Example, collate
+from interalign.training.tree_trainer import collate
 from tests.training.tiny import SYSTEM
 
 BETA = 0.3
@@ -86,7 +87,7 @@ def test_every_token_has_the_probability_it_has_alone(model: Any, tokenizer: Any
     examples = [example(tree, tokenizer, number) for number, tree in enumerate(trees)]
     batch = collate(examples)
     with torch.no_grad():
-        logps = token_logps(model, batch)
+        logps = score_targets(model, batch).logps
         single = [alone(model, tree, reply, tokenizer) for tree in trees for reply in replies_of(tree)]
     lengths = [len(one) for one in single]
     assert torch.bincount(batch["reply"]).tolist() == lengths
@@ -100,14 +101,16 @@ def test_losses_and_gradients_are_those_of_the_replies_alone(model: Any, tokeniz
     one = example(tree, tokenizer)
     batch = collate([one])
     single = [alone(model, tree, reply, tokenizer) for reply in one.replies]
-    # A reference that differs from the policy, so that no term of the loss cancels.
-    reference = torch.linspace(-80, -20, len(one.replies))
-    packed = token_logps(model, batch)
+    packed = score_targets(model, batch)
 
-    sft = sft_loss(packed), sft_loss(torch.cat(single))
+    sft = sft_loss(packed.logps), sft_loss(torch.cat(single))
     assert sft[0].item() == pytest.approx(sft[1].item(), rel=1e-4)
-    sums = reply_logps(packed, batch["reply"], len(one.replies)), torch.stack([logps.sum() for logps in single])
-    dpo = [dpo_loss(policy, reference, batch["chosen"], batch["rejected"], BETA)[0] for policy in sums]
+    chosen, rejected = as_rows(packed, batch).log_probs.sum(dim=1).chunk(2)
+    of = dict(zip(one.replies, (logps.sum() for logps in single), strict=True))
+    # A reference that differs from the policy, so that no term of the loss cancels.
+    reference = torch.linspace(-20, 20, len(one.pairs))
+    by_hand = torch.stack([of[better] - of[worse] for better, worse in one.pairs])
+    dpo = [-F.logsigmoid(BETA * (margin - reference)).mean() for margin in (chosen - rejected, by_hand)]
     assert dpo[0].item() == pytest.approx(dpo[1].item(), rel=1e-4, abs=1e-6)
     assert_close(gradient(model, sft[0] + dpo[0]), gradient(model, sft[1] + dpo[1]))
 
@@ -116,7 +119,7 @@ def test_losses_and_gradients_are_those_of_the_replies_alone(model: Any, tokeniz
 @given(st.lists(random_trees().filter(replies_of), min_size=1, max_size=3))
 def test_nobody_sees_but_ancestors(tokenizer: Any, trees: list[Tree]) -> None:
     examples = [example(tree, tokenizer) for tree in trees]
-    packed = pack([(one.number, one.segments, one.replies) for one in examples])
+    packed = pack(examples)
     owner = [
         (number, index)
         for number, one in enumerate(examples)
@@ -141,7 +144,7 @@ def ancestors(segments: Sequence[Segment], index: int) -> list[int]:
 @given(random_trees().filter(replies_of))
 def test_each_target_is_predicted_by_the_token_before_it_on_its_path(tokenizer: Any, tree: Tree) -> None:
     one = example(tree, tokenizer)
-    packed = pack([(0, one.segments, one.replies)])
+    packed = pack([one])
     assert packed.replies == tuple((0, reply) for reply in one.replies)
     assert (packed.positions[packed.targets] - packed.positions[packed.predictors] == 1).all()
     assert packed.visible[packed.targets, packed.predictors].all()
@@ -158,7 +161,7 @@ def test_without_headers_the_last_token_above_predicts_the_first_of_every_branch
         Segment(ids=(7,), header=0, parent=1, node=1),
         Segment(ids=(8, 9), header=0, parent=1, node=2),
     )
-    packed = pack([(0, segments, (1, 2)), (1, segments, (2,))])
+    packed = pack([Example(0, segments, (1, 2)), Example(1, segments, (2,))])
     assert packed.positions.tolist() == [0, 1, 2, 2, 3, 0, 1, 2, 2, 3]
     assert packed.targets.tolist() == [2, 3, 4, 8, 9]
     assert packed.predictors.tolist() == [1, 1, 3, 6, 8]
@@ -170,3 +173,63 @@ def test_only_paths_to_replies_are_needed(trees: list[Tree]) -> None:
     last = replies_of(tree)[-1]
     assert needed_nodes(tree, [last]) == list(tree.path(last))
     assert len(tree.path(last)) < len(tree.nodes)
+
+
+def everything_learnt(examples: Sequence[Example]) -> list[tuple[Any, ...]]:
+    """What a set of examples trains on: the tokens of each reply, or of both sides of each pair, after their path."""
+    found: list[tuple[Any, ...]] = []
+    for one in examples:
+        ids = {segment.node: path_ids(one.segments, place) for place, segment in enumerate(one.segments)}
+        references = one.reference or [()] * len(one.pairs)
+        units = one.pairs or [(reply,) for reply in one.replies]
+        found += [
+            (one.number, reference, *(ids[reply] for reply in unit))
+            for unit, reference in zip(units, references if one.pairs else [()] * len(units), strict=True)
+        ]
+    return sorted(found)
+
+
+def path_ids(segments: Sequence[Segment], place: int) -> tuple[int, ...]:
+    parent = segments[place].parent
+    return (() if parent is None else path_ids(segments, parent)) + segments[place].ids
+
+
+@settings(max_examples=50)
+@given(st.lists(random_trees().filter(replies_of), min_size=1, max_size=4), st.integers(1, 400), st.booleans())
+def test_splitting_and_arranging_lose_nothing_and_repeat_nothing(
+    tokenizer: Any, trees: list[Tree], max_tokens: int, in_pairs: bool
+) -> None:
+    examples = []
+    for number, tree in enumerate(trees):
+        one = example(tree, tokenizer, number)
+        if in_pairs and one.pairs:
+            sides = tuple(sorted({reply for pair in one.pairs for reply in pair}))
+            reference = tuple((float(place), -float(place)) for place in range(len(one.pairs)))
+            examples.append(Example(number, one.segments, sides, one.pairs, reference))
+        else:
+            examples.append(Example(number, one.segments, one.replies))
+    sequences = arranged(examples, max_tokens)
+    parts = [part for sequence in sequences for part in sequence]
+    assert everything_learnt(parts) == everything_learnt(examples)
+    for sequence in sequences:
+        # Only what cannot be split is longer than a sequence may be, and it lies there alone.
+        if sum(part.tokens for part in sequence) > max_tokens:
+            (alone,) = sequence
+            assert len(alone.pairs or alone.replies) == 1
+
+
+@settings(max_examples=10)
+@given(random_trees().filter(pairs_of), st.integers(1, 200))
+def test_a_split_tree_trains_as_a_whole_one(model: Any, tokenizer: Any, tree: Tree, max_tokens: int) -> None:
+    one = example(tree, tokenizer)
+    whole = dict(zip(one.pairs, margins(model, one), strict=True))
+    for part in split(Example(0, one.segments, one.replies, one.pairs), max_tokens):
+        for pair, margin in zip(part.pairs, margins(model, part), strict=True):
+            assert margin == pytest.approx(whole[pair], abs=1e-3)
+
+
+def margins(model: Any, one: Example) -> list[float]:
+    batch = collate([one])
+    with torch.no_grad():
+        chosen, rejected = as_rows(score_targets(model, batch), batch).log_probs.sum(dim=1).chunk(2)
+    return (chosen - rejected).tolist()

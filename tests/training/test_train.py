@@ -13,13 +13,13 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from interalign.conversations.preferences import PreferenceConfig
 from interalign.conversations.tree import Tree
 from interalign.errors import InputError, LeakError, ModelError, StorageError, TrainingError
 from interalign.personas.persona import Persona
 from interalign.run import write_jsonl
 from interalign.training.checkpoint import read_manifest
-from interalign.training.train import Job, SftConfig, TrainConfig, load_trainable, train
+from interalign.training.train import SftConfig, TrainConfig, train
+from interalign.training.weights import load_trainable
 from tests.training.tiny import SYSTEM, make_model
 
 
@@ -37,11 +37,6 @@ def stop_at(step: int) -> Any:
 
 def adapter(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "adapter_model.safetensors")
-
-
-def job(trees: list[Tree], config: TrainConfig, start: Path, out: Path, **changes: Any) -> Job:
-    given = {"method": "sft", "pairs": (), "preference": PreferenceConfig(), "seed": 1, **changes}
-    return Job(trees=tuple(trees), system=SYSTEM, start=str(start), out=out, config=config, **given)
 
 
 def test_a_checkpoint_says_where_it_comes_from(tuned: Path, config: TrainConfig) -> None:
@@ -107,11 +102,11 @@ def test_a_hub_name_that_cannot_be_reached(
         train("sft", trees, people, elsewhere, tmp_path / "a", system=SYSTEM, seed=1)
 
 
-@pytest.mark.parametrize("backend", ["tree", "trl"])
+@pytest.mark.parametrize("packing", ["tree", "trl"])
 def test_a_loss_that_is_no_number_ends_the_training(
-    trees: list[Tree], people: tuple[Persona, ...], config: TrainConfig, tmp_path: Path, backend: Any
+    trees: list[Tree], people: tuple[Persona, ...], config: TrainConfig, tmp_path: Path, packing: Any
 ) -> None:
-    wild = config.model_copy(update={"backend": backend, "sft": SftConfig(learning_rate=1e38)})
+    wild = config.model_copy(update={"packing": packing, "sft": SftConfig(learning_rate=1e38)})
     with pytest.raises(TrainingError, match="The loss became"):
         train("sft", trees, people, wild, tmp_path / "a", system=SYSTEM, seed=1)
     assert list(tmp_path.iterdir()) == []
@@ -127,7 +122,7 @@ def test_weights_spoilt_by_the_last_step_are_found(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("method", "backend"), [("sft", "tree"), ("dpo", "tree"), ("dpo", "trl")])
+@pytest.mark.parametrize(("method", "packing"), [("sft", "tree"), ("dpo", "tree"), ("dpo", "trl")])
 def test_a_stopped_training_goes_on_as_if_nothing_had_happened(
     trees: list[Tree],
     people: tuple[Persona, ...],
@@ -135,9 +130,9 @@ def test_a_stopped_training_goes_on_as_if_nothing_had_happened(
     tuned: Path,
     tmp_path: Path,
     method: Any,
-    backend: Any,
+    packing: Any,
 ) -> None:
-    settings = config.model_copy(update={"backend": backend})
+    settings = config.model_copy(update={"packing": packing})
 
     def go(out: Path, progress: Any = None) -> None:
         train(method, trees, people, settings, out, start=str(tuned), system=SYSTEM, seed=1, progress=progress)
@@ -245,7 +240,7 @@ def test_a_new_adapter_goes_on_top_of_the_weights_it_starts_from(
     trees: list[Tree], config: TrainConfig, tokenizer: Any, tmp_path: Path
 ) -> None:
     other = make_model(tmp_path / "other", tokenizer, seed=9)
-    model, _ = load_trainable(job(trees, config, other, tmp_path / "a"))
+    model, _ = load_trainable(str(other), config)
     ids = torch.arange(3, 20)[None]
     with torch.no_grad():
         expected = AutoModelForCausalLM.from_pretrained(other, dtype=torch.float32)(ids).logits
@@ -261,5 +256,5 @@ def test_weights_that_are_trained_are_float32_unless_asked(
     trees: list[Tree], config: TrainConfig, tmp_path: Path, full: bool, dtype: Any, expected: torch.dtype
 ) -> None:
     settings = config.model_copy(update={"dtype": dtype, **({"full_weights": True} if full else {})})
-    model, _ = load_trainable(job(trees, settings, Path(config.base), tmp_path / "a"))
+    model, _ = load_trainable(config.base, settings)
     assert {weight.dtype for weight in model.parameters() if weight.requires_grad} == {expected}

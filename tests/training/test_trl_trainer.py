@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -7,53 +8,55 @@ from typing import Any
 import pytest
 import torch
 
-from interalign.conversations.preferences import PreferenceConfig, preferences
 from interalign.conversations.tree import Tree
+from interalign.errors import TrainingError
 from interalign.personas.persona import Persona
 from interalign.training import tree_trainer, trl_trainer
+from interalign.training.job import Job
 from interalign.training.loop import WatchedTrainer
-from interalign.training.train import DpoConfig, Job, SftConfig, TrainConfig, load_trainable, train
+from interalign.training.packing import Example
+from interalign.training.tokens import tree_segments
+from interalign.training.train import DpoConfig, SftConfig, TrainConfig, train
 from interalign.training.tree_trainer import collate
+from interalign.training.weights import load_trainable
+from tests.training.conftest import make_job
 from tests.training.tiny import SYSTEM
-
-
-def make_job(method: Any, trees: list[Tree], config: TrainConfig, start: str, out: Path) -> Job:
-    preference = PreferenceConfig()
-    return Job(
-        method=method,
-        trees=tuple(trees),
-        pairs=preferences(trees, preference) if method == "dpo" else (),
-        preference=preference,
-        system=SYSTEM,
-        start=start,
-        out=out,
-        config=config,
-        seed=1,
-    )
 
 
 def both(job: Job) -> tuple[WatchedTrainer, WatchedTrainer]:
     """The trainers of both backends, each with a model of its own."""
-    tree = tree_trainer.make_trainer(job, *load_trainable(job))
-    trl = trl_trainer.make_trainer(job, *load_trainable(job))
+    tree = tree_trainer.make_trainer(job, *load_trainable(job.start, job.config))
+    trl = trl_trainer.make_trainer(job, *load_trainable(job.start, job.config))
     assert isinstance(tree, WatchedTrainer)
     return tree, trl
 
 
-def all_rows(trainer: WatchedTrainer) -> dict[str, torch.Tensor]:
+def whole_batch(trainer: WatchedTrainer) -> dict[str, torch.Tensor]:
+    """All that a trainer learns from, as one sequence or one batch of rows."""
     data: Any = trainer.train_dataset
-    batch: dict[str, torch.Tensor] = trainer.data_collator([data[index] for index in range(len(data))])
-    return batch
+    batch: Any = trainer.data_collator([data[index] for index in range(len(data))])
+    if "sequences" not in batch:
+        return dict(batch)
+    (sequence,) = batch["sequences"]
+    return dict(sequence)
 
 
 def loss_and_gradient(trainer: WatchedTrainer) -> tuple[float, torch.Tensor]:
     model: Any = trainer.model
     model.train()
     model.zero_grad()
-    loss = trainer.compute_loss(model, all_rows(trainer))
+    loss = trainer.compute_loss(model, whole_batch(trainer))
     loss.backward()
     named = sorted((name, weight.grad) for name, weight in model.named_parameters() if weight.requires_grad)
     return loss.item(), torch.cat([grad.flatten() for _, grad in named])
+
+
+def away_from_the_reference(trainer: WatchedTrainer) -> WatchedTrainer:
+    with torch.no_grad():
+        for name, weight in trainer.model.named_parameters():  # type: ignore[union-attr]
+            if "lora_B" in name:
+                weight.mul_(1.5)
+    return trainer
 
 
 def assert_same(one: torch.Tensor, other: torch.Tensor) -> None:
@@ -64,7 +67,7 @@ def assert_same(one: torch.Tensor, other: torch.Tensor) -> None:
 def test_dpo_starts_at_ln_2_with_the_same_gradient(
     trees: list[Tree], config: TrainConfig, tuned: Path, tmp_path: Path
 ) -> None:
-    tree, trl = (loss_and_gradient(one) for one in both(make_job("dpo", trees[:1], config, str(tuned), tmp_path / "a")))
+    tree, trl = (loss_and_gradient(one) for one in both(make_job("dpo", trees[:1], config, tmp_path / "a", tuned)))
     assert (tree[0], trl[0]) == pytest.approx((math.log(2), math.log(2)), rel=1e-5)
     assert_same(tree[1], trl[1])
 
@@ -72,43 +75,72 @@ def test_dpo_starts_at_ln_2_with_the_same_gradient(
 def test_the_reference_is_the_checkpoint_dpo_starts_from(
     trees: list[Tree], config: TrainConfig, tuned: Path, tmp_path: Path
 ) -> None:
-    job = make_job("dpo", trees, config, str(tuned), tmp_path / "a")
+    job = make_job("dpo", trees, config, tmp_path / "a", tuned)
     tree, trl = both(job)
-    examples: Any = tree.train_dataset
-    ours = [
-        (one.reference[one.replies.index(chosen)], one.reference[one.replies.index(rejected)])
-        for one in examples
-        for chosen, rejected in one.pairs
-    ]
+    ours = whole_batch(tree)["reference"].T
     rows: Any = trl.train_dataset
     theirs = list(zip(rows["ref_chosen_logps"], rows["ref_rejected_logps"], strict=True))
-    torch.testing.assert_close(torch.tensor(theirs), torch.tensor(ours), atol=1e-2, rtol=1e-5)
-    fresh, _ = both(make_job("dpo", trees, config, config.base, tmp_path / "b"))
-    of_base: Any = fresh.train_dataset
-    assert abs(of_base[0].reference[0] - examples[0].reference[0]) > 1
-    assert set(trl.model.peft_config) == {"default"}  # type: ignore[union-attr]
+    torch.testing.assert_close(sorted(map(tuple, ours.tolist())), sorted(theirs), atol=1e-2, rtol=1e-5)
+    fresh, _ = both(make_job("dpo", trees, config, tmp_path / "b"))
+    assert (whole_batch(fresh)["reference"].T - ours).abs().min() > 0.1
+    assert all(set(one.model.peft_config) == {"default"} for one in (tree, trl))  # type: ignore[union-attr]
 
 
-def test_dpo_is_the_same_away_from_the_reference(
-    trees: list[Tree], config: TrainConfig, tuned: Path, tmp_path: Path
+LOSSES: list[dict[str, Any]] = [
+    {},
+    *({"loss_type": [one]} for one in ("hinge", "ipo", "nca_pair", "bco_pair", "sppo_hard", "aot", "aot_unpaired")),
+    *({"loss_type": [one]} for one in ("apo_zero", "apo_down", "discopop", "sft", "sigmoid_norm")),
+    *({"loss_type": [one], "label_smoothing": 0.1} for one in ("exo_pair", "robust")),
+    {"loss_type": ["sigmoid", "bco_pair", "sft"], "loss_weights": [0.8, 0.2, 1.0]},
+    {"f_divergence_type": "js_divergence"},
+    {"ld_alpha": 0.5},
+    {"use_weighting": True},
+]
+
+
+@pytest.mark.parametrize("options", LOSSES, ids=str)
+def test_every_preference_loss_of_trl_is_the_same_on_packed_trees(
+    trees: list[Tree], config: TrainConfig, tuned: Path, tmp_path: Path, options: dict[str, Any]
 ) -> None:
-    weighted = config.model_copy(update={"dpo": DpoConfig(beta=0.05)})
-    trainers = both(make_job("dpo", trees[1:2], weighted, str(tuned), tmp_path / "a"))
-    results = []
-    for trainer in trainers:
-        with torch.no_grad():
-            for name, weight in trainer.model.named_parameters():  # type: ignore[union-attr]
-                if "lora_B" in name:
-                    weight.mul_(1.5)
-        results.append(loss_and_gradient(trainer))
-    tree, trl = results
+    weighted = config.model_copy(update={"dpo": DpoConfig(beta=0.05, trl=options)})
+    job = make_job("dpo", trees[1:2], weighted, tmp_path / "a", tuned)
+    tree, trl = (loss_and_gradient(away_from_the_reference(trainer)) for trainer in both(job))
     assert tree[0] == pytest.approx(trl[0], rel=1e-3)
-    assert abs(tree[0] - math.log(2)) > 1e-2
+    assert abs(tree[0] - math.log(2)) > 1e-3
     assert_same(tree[1], trl[1])
 
 
+def test_the_metrics_are_those_of_trl(trees: list[Tree], config: TrainConfig, tuned: Path, tmp_path: Path) -> None:
+    logged = []
+    for trainer in both(make_job("dpo", trees[:1], config, tmp_path / "a", tuned)):
+        loss_and_gradient(away_from_the_reference(trainer))
+        metrics: Any = trainer
+        logged.append({name: sum(one) / len(one) for name, one in metrics._metrics["train"].items()})
+    tree, trl = logged
+    assert tree.keys() == trl.keys() >= {"entropy", "rewards/margins", "mean_token_accuracy", "logits/chosen"}
+    # Packing is about this number.
+    assert tree.pop("num_tokens") < trl.pop("num_tokens") / 2
+    assert tree == pytest.approx(trl, rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize("method", ["sft", "dpo"])
+def test_the_loss_curves_of_both_coincide(trees: list[Tree], config: TrainConfig, tmp_path: Path, method: Any) -> None:
+    # A step holds all trees, so that both see the same in the same order.
+    stage = {"epochs": 50, "learning_rate": 2e-3, "trees_per_step": 2}
+    settings = config.model_copy(update={"sft": SftConfig(**stage), "dpo": DpoConfig(**stage), "save_every": 1000})
+    curves = []
+    for trainer in both(make_job(method, trees[:2], settings, tmp_path / "a")):
+        trainer.train()
+        curves.append([entry["loss"] for entry in trainer.state.log_history if "loss" in entry])
+    tree, trl = curves
+    assert len(tree) == len(trl) == 50
+    assert tree[-1] < 0.8 * tree[0]
+    # TRL's mean of SFT is over rows within a step, so rows are compared that weigh the same: the first is exact.
+    assert tree == pytest.approx(trl, rel=0.01)
+
+
 def test_sft_is_the_same(trees: list[Tree], config: TrainConfig, tuned: Path, tmp_path: Path) -> None:
-    tree, trl = (loss_and_gradient(one) for one in both(make_job("sft", trees[:1], config, str(tuned), tmp_path / "a")))
+    tree, trl = (loss_and_gradient(one) for one in both(make_job("sft", trees[:1], config, tmp_path / "a", tuned)))
     assert tree[0] == pytest.approx(trl[0], rel=1e-4)
     assert_same(tree[1], trl[1])
 
@@ -116,24 +148,25 @@ def test_sft_is_the_same(trees: list[Tree], config: TrainConfig, tuned: Path, tm
 def test_sft_of_one_row_is_its_mean_over_tokens(
     trees: list[Tree], config: TrainConfig, tuned: Path, tmp_path: Path
 ) -> None:
-    job = make_job("sft", trees[:1], config, str(tuned), tmp_path / "a")
+    job = make_job("sft", trees[:1], config, tmp_path / "a", tuned)
     tree, trl = both(job)
-    examples: Any = tree.train_dataset
+    segments = tuple(tree_segments(trees[0], range(len(trees[0].nodes)), SYSTEM, trl.processing_class))
     rows: Any = trl.train_dataset
-    for index, reply in enumerate(examples[0].replies):
-        one = tree_trainer.Example(0, examples[0].segments, (reply,))
+    for index, reply in enumerate(job.lessons[0].replies):
         with torch.no_grad():
-            packed = tree.compute_loss(tree.model, collate([one]))
+            packed = tree.compute_loss(tree.model, collate([Example(0, segments, (reply,))]))
             row = trl.compute_loss(trl.model, trl.data_collator([rows[index]]))
         assert packed.item() == pytest.approx(row.item(), rel=1e-4)
 
 
 def test_rows_are_the_replies_after_the_branch_that_was_taken(
-    trees: list[Tree], config: TrainConfig, tmp_path: Path
+    trees: list[Tree], config: TrainConfig, tokenizer: Any, tmp_path: Path
 ) -> None:
-    job = make_job("sft", trees, config, config.base, tmp_path / "a")
-    places = [(tree, reply) for number, tree in enumerate(trees) for reply in job.replies(number)]
-    for row, (tree, reply) in zip(trl_trainer.rows(job), places, strict=True):
+    job = make_job("sft", trees, config, tmp_path / "a")
+    places = [(job.trees[lesson.tree], reply) for lesson in job.lessons for reply in lesson.replies]
+    found, too_long = trl_trainer.rows(job, tokenizer, 10_000)
+    assert too_long == 0
+    for row, (tree, reply) in zip(found, places, strict=True):
         *before, last = [{"role": "system", "content": SYSTEM}, *(one.model_dump() for one in tree.chat(reply))]
         assert row == {"prompt": before, "completion": [last]}
 
@@ -146,22 +179,46 @@ def test_long_pairs_are_neither_dropped_nor_cut(trees: list[Tree], config: Train
         if node.parent in (None, 0)
     )
     first_turn = Tree(persona_id=trees[0].persona_id, seed=0, nodes=nodes)
-    job = make_job("dpo", [first_turn], config, config.base, tmp_path / "a")
-    trainer = trl_trainer.make_trainer(job, *load_trainable(job))
+    job = make_job("dpo", [first_turn], config, tmp_path / "a")
+    trainer = trl_trainer.make_trainer(job, *load_trainable(job.start, job.config))
     rows: Any = trainer.train_dataset
-    assert len(rows) == len(job.pairs) > 0
+    assert len(rows) == len(job.lessons[0].pairs) > 0
     assert min(len(ids) for ids in rows["prompt_ids"]) > 1024
     longest = max(len(row["prompt_ids"]) + max(len(row["chosen_ids"]), len(row["rejected_ids"])) for row in rows)
-    assert all_rows(trainer)["input_ids"].shape[1] >= longest
+    assert whole_batch(trainer)["input_ids"].shape[1] >= longest
+
+
+@pytest.mark.parametrize("method", ["sft", "dpo"])
+def test_what_is_too_long_is_left_out_of_both_alike(
+    trees: list[Tree], config: TrainConfig, tmp_path: Path, method: Any
+) -> None:
+    whole = make_job(method, trees, config, tmp_path / "a")
+    told: list[str] = []
+    short = dataclasses.replace(whole, config=config.model_copy(update={"max_length": 400}), notice=told.append)
+    tree, trl = both(short)
+    sequence, rows = whole_batch(tree), trl.train_dataset
+    learnt = len(sequence["chosen"]) if method == "dpo" else int(sequence["replies"])
+    possible = sum(len(lesson.pairs if method == "dpo" else lesson.replies) for lesson in whole.lessons)
+    assert 0 < learnt == len(rows) < possible  # type: ignore[arg-type]
+    what = "pairs" if method == "dpo" else "replies"
+    assert told == [f"{what} left out: {possible - learnt} longer than the model reads"] * 2
+    assert int(sequence["positions"].max()) < 400
+
+
+def test_nothing_is_short_enough(trees: list[Tree], config: TrainConfig, tmp_path: Path) -> None:
+    job = make_job("dpo", trees, config.model_copy(update={"max_length": 40}), tmp_path / "a")
+    for module in (tree_trainer, trl_trainer):
+        with pytest.raises(TrainingError, match=r"every conversation is longer.*max_length"):
+            module.make_trainer(job, *load_trainable(job.start, job.config))
 
 
 def test_a_step_sees_about_as_many_rows_as_its_trees_hold(
     trees: list[Tree], config: TrainConfig, tmp_path: Path
 ) -> None:
     two = config.model_copy(update={"sft": SftConfig(trees_per_step=2)})
-    job = make_job("sft", trees, two, config.base, tmp_path / "a")
-    trainer = trl_trainer.make_trainer(job, *load_trainable(job))
-    rows = len(trl_trainer.rows(job))
+    job = make_job("sft", trees, two, tmp_path / "a")
+    trainer = trl_trainer.make_trainer(job, *load_trainable(job.start, job.config))
+    rows = sum(len(lesson.replies) for lesson in job.lessons)
     assert trainer.args.per_device_train_batch_size == 1
     assert trainer.args.gradient_accumulation_steps == round(2 * rows / len(trees))
 
@@ -171,7 +228,7 @@ def test_full_weights_train_as_well(
     trees: list[Tree], people: tuple[Persona, ...], config: TrainConfig, tmp_path: Path, method: Any
 ) -> None:
     settings = config.model_copy(
-        update={"backend": "trl", "full_weights": True, "dpo": DpoConfig(sft_weight=0.5), "sft": SftConfig()}
+        update={"packing": "trl", "full_weights": True, "dpo": DpoConfig(sft_weight=0.5), "sft": SftConfig()}
     )
     manifest = train(method, trees[:2], people, settings, tmp_path / "a", system=SYSTEM, seed=1)
     assert set(manifest.metrics) == ({"loss"} if method == "sft" else {"loss", "accuracy", "reward_margin"})

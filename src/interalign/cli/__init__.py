@@ -15,6 +15,7 @@ from interalign.cli.console import DEMO, Out, RecipeFile, chosen_recipe, err, es
 from interalign.cli.export import export
 from interalign.cli.personas import personas
 from interalign.cli.simulate import simulate
+from interalign.cli.train import models, train
 from interalign.errors import InputError, InteralignError
 
 if TYPE_CHECKING:
@@ -81,24 +82,8 @@ def run(
 
 app.command()(simulate)
 app.command()(export)
-
-
-@app.command()
-def train(
-    folder: Out = DEMO,
-    recipe: RecipeFile = None,
-    method: Annotated[str, typer.Option("--method", help="sft, dpo, or both: one after the other.")] = "both",
-) -> None:
-    """Train on the trees: models/sft and models/dpo."""
-    from interalign.pipeline import train_model
-
-    if method not in {"sft", "dpo", "both"}:
-        raise InputError(f"There is no method {method!r}.", mend="use sft, dpo or both.")
-    with work_in(folder, chosen_recipe(recipe, folder)) as work:
-        if method in {"sft", "both"}:
-            train_model(work, "sft")
-        if method in {"dpo", "both"}:
-            train_model(work, "dpo")
+app.command()(train)
+app.command()(models)
 
 
 @app.command(name="eval")
@@ -113,14 +98,14 @@ def evaluate(
     ] = None,
 ) -> None:
     """Let every trained model, the base and the controls talk to the held-out personas; print the table."""
-    from interalign.pipeline import BASE
+    from interalign.pipeline import BASE, TRAINED
     from interalign.pipeline import evaluate as judge
 
     extra = dict(_named(argument) for argument in model or [])
     if len(extra) < len(model or []):
         raise InputError("Two --model have the same name.", mend="give each a name of its own.")
     with work_in(folder, chosen_recipe(recipe, folder)) as work:
-        trained = [name for name in ("sft", "dpo") if (work.run.models / name).exists()]
+        trained = [name for name in TRAINED if (work.run.models / name).exists()]
         _show(judge(work, [BASE, *trained], extra))
 
 

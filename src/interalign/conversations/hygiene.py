@@ -8,19 +8,18 @@ from surface alone would come: where it comes far, the pairs say little about pe
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias
+from array import array
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
-from interalign.conversations.preferences import Preference, PreferenceConfig, preferences
+from interalign.conversations.preferences import PreferenceConfig, preferences
 from interalign.conversations.tree import Tree
 from interalign.errors import MissingExtra
 from interalign.messages import Value
 from interalign.roles.measure import count_emoji, count_exclamations, count_questions, words
 
 __all__ = ["Cue", "PairHygiene", "pair_hygiene"]
-
-_Leads: TypeAlias = dict[str, int]
-"""By how much the chosen reply has more of each feature."""
 
 _LIST_LINE = re.compile(r"^[ \t]*(?:[-*•]|\d+[.)])[ \t]+\S", re.MULTILINE)
 _FEATURES: dict[str, Callable[[str], int]] = {
@@ -63,43 +62,53 @@ class PairHygiene(Value):
     the chosen reply of personas that it was not fitted on; None with fewer than 30 pairs or with one persona."""
 
 
-def pair_hygiene(trees: Sequence[Tree], config: PreferenceConfig) -> PairHygiene:
+def pair_hygiene(trees: Iterable[Tree], config: PreferenceConfig) -> PairHygiene:
     """Measure the pairs that `preferences` makes of `trees`. The same trees give the same figures.
+
+    Trees are gone through once, and kept of each pair are numbers only.
 
     Raises:
         MissingExtra: scikit-learn is not installed.
     """
-    pairs = preferences(trees, config)
-    leads = [_leads(trees[one.tree], one) for one in pairs]
-    comparisons = [comparison for tree in trees for comparison in tree.comparisons]
-    readable = [comparison for comparison in comparisons if comparison.readable]
+    leads = {name: array("q") for name in _FEATURES}
+    """By how much the chosen reply of each pair has more of each feature."""
+    whose = array("q")
+    personas: dict[str, int] = {}
+    votes: Counter[str] = Counter()
+    for tree in trees:
+        for pair in preferences([tree], config):
+            chosen, rejected = tree.nodes[pair.chosen].content, tree.nodes[pair.rejected].content
+            for name, count in _FEATURES.items():
+                leads[name].append(count(chosen) - count(rejected))
+            whose.append(personas.setdefault(tree.persona_id, len(personas)))
+        for one in tree.comparisons:
+            votes["compared"] += 1
+            votes["readable"] += one.readable
+            votes["disagreeing"] += one.readable and not one.consistent
+            votes["unreadable"] += sum(vote is None for vote in one.votes)
     return PairHygiene(
-        pairs=len(pairs),
-        longer=_cue(leads, "words"),
-        emoji=_cue(leads, "emoji"),
-        questions=_cue(leads, "questions"),
-        exclamations=_cue(leads, "exclamations"),
-        compared=len(comparisons),
-        disagreements=sum(not one.consistent for one in readable) / len(readable) if readable else None,
-        unreadable_votes=sum(vote is None for one in comparisons for vote in one.votes),
-        surface_guess=_surface_guess(leads, [trees[one.tree].persona_id for one in pairs]),
+        pairs=len(whose),
+        longer=_cue(leads["words"]),
+        emoji=_cue(leads["emoji"]),
+        questions=_cue(leads["questions"]),
+        exclamations=_cue(leads["exclamations"]),
+        compared=votes["compared"],
+        disagreements=votes["disagreeing"] / votes["readable"] if votes["readable"] else None,
+        unreadable_votes=votes["unreadable"],
+        surface_guess=_surface_guess(leads, whose, list(personas)),
     )
 
 
-def _leads(tree: Tree, pair: Preference) -> _Leads:
-    chosen, rejected = tree.nodes[pair.chosen].content, tree.nodes[pair.rejected].content
-    return {name: count(chosen) - count(rejected) for name, count in _FEATURES.items()}
+def _cue(leads: Sequence[int]) -> Cue:
+    differing = sum(lead != 0 for lead in leads)
+    wins = sum(lead > 0 for lead in leads) / differing if differing else None
+    return Cue(wins=wins, ties=len(leads) - differing)
 
 
-def _cue(leads: Sequence[_Leads], feature: str) -> Cue:
-    differing = [lead[feature] for lead in leads if lead[feature]]
-    wins = sum(lead > 0 for lead in differing) / len(differing) if differing else None
-    return Cue(wins=wins, ties=len(leads) - len(differing))
-
-
-def _surface_guess(leads: Sequence[_Leads], personas: Sequence[str]) -> float | None:
-    folds = min(_FOLDS, len(set(personas)))
-    if len(leads) < _LEAST_PAIRS or folds < 2:
+def _surface_guess(leads: Mapping[str, Sequence[int]], whose: Sequence[int], personas: Sequence[str]) -> float | None:
+    """As `PairHygiene` has it, of leads by feature; `whose` tells each pair's persona by its place in `personas`."""
+    folds = min(_FOLDS, len(personas))
+    if len(whose) < _LEAST_PAIRS or folds < 2:
         return None
     try:
         import numpy as np
@@ -107,13 +116,15 @@ def _surface_guess(leads: Sequence[_Leads], personas: Sequence[str]) -> float | 
     except ModuleNotFoundError as error:
         raise MissingExtra("scikit-learn", "personas") from error
 
-    table = np.array([list(lead.values()) for lead in leads], dtype=float)
+    table = np.array(list(leads.values()), dtype=float).T.copy()
+    # Groups are dealt to the folds in the order of their names, not of their coming.
+    ranks = np.argsort(np.argsort(personas))[np.array(whose)]
     right = 0.0
-    for known, hidden in GroupKFold(folds).split(table, groups=personas):
+    for known, hidden in GroupKFold(folds).split(table, groups=ranks):
         leaning = _fitted(table[known]).decision_function(table[hidden])
         # No difference gives no leaning, and then a guess is right every other time.
         right += float(np.sum(leaning > 0) + np.sum(leaning == 0) / 2)
-    return right / len(leads)
+    return right / len(whose)
 
 
 def _fitted(table: Any) -> Any:

@@ -6,7 +6,7 @@ comparisons decide; elsewhere the verdicts' scores do. What is missing or contra
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, NamedTuple
 
 from pydantic import Field
@@ -19,6 +19,7 @@ from interalign.roles.measure import words
 __all__ = [
     "Preference",
     "PreferenceConfig",
+    "each_preference",
     "length_matched",
     "preference_between",
     "preferences",
@@ -60,13 +61,18 @@ class _Outcome(NamedTuple):
         return next((node for node in self.pair if node != self.winner), None) if self.winner is not None else None
 
 
-def preferences(trees: Sequence[Tree], config: PreferenceConfig) -> tuple[Preference, ...]:
+def preferences(trees: Iterable[Tree], config: PreferenceConfig) -> tuple[Preference, ...]:
     """The preferences at each user turn.
 
     Where siblings were compared, these are the comparisons that both orders and the scores, if there are any, agree
     on. Elsewhere it is the best reply against each one that falls short of it by the margin or more.
     """
-    return tuple(pair for index, tree in enumerate(trees) for pair in _of_tree(index, tree, config))
+    return tuple(pair for _, pair in each_preference(trees, config))
+
+
+def each_preference(trees: Iterable[Tree], config: PreferenceConfig) -> Iterator[tuple[Tree, Preference]]:
+    """Yield what `preferences` gives one by one, with its tree: for more trees than memory holds."""
+    return ((tree, pair) for index, tree in enumerate(trees) for pair in _of_tree(index, tree, config))
 
 
 def preferred(tree: Tree, user_node: int, config: PreferenceConfig) -> tuple[int, ...]:

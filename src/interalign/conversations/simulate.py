@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from itertools import islice
 from random import Random
 from typing import Annotated
 
@@ -37,7 +38,16 @@ from interalign.roles.responder import Source
 from interalign.roles.user import UserTurn
 from interalign.run import derive_seed
 
-__all__ = ["RolesConfig", "SimulateConfig", "grow", "grow_more", "grow_tree", "grow_trees", "roles_played_by"]
+__all__ = [
+    "RolesConfig",
+    "SimulateConfig",
+    "grow",
+    "grow_as_done",
+    "grow_more",
+    "grow_tree",
+    "grow_trees",
+    "roles_played_by",
+]
 
 _BY_RULES: tuple[Source, ...] = ("tailored", "tailored", "generic", "mirror")
 _BY_MODELS: tuple[Source, ...] = ("tailored", "generic")
@@ -125,6 +135,8 @@ async def grow_trees(
 ) -> AsyncIterator[Tree]:
     """Yield the tree of each persona, in the order of `personas`; the conversations run side by side.
 
+    A tree that is done before one ahead of it is kept until then; `grow_as_done` keeps none.
+
     Args:
         personas: Who talks.
         config: How trees are grown.
@@ -136,28 +148,70 @@ async def grow_trees(
         StopWork: the budget is spent, or the user asked to stop. What was in flight is finished before.
         StorageError: the journal cannot be written.
     """
-    cast = cast or Cast()
-    room = asyncio.Semaphore(config.in_flight)
+    early: dict[int, Tree] = {}
+    due = 0
+    async for place, tree in _as_done(personas, config, seed, cast, before):
+        early[place] = tree
+        while due in early:
+            yield early.pop(due)
+            due += 1
 
-    async def one(persona: Persona) -> Tree:
-        async with room:
-            known = (before or {}).get(persona.id)
-            if known is None:
-                return await grow_tree(persona, config, seed, cast)
-            return await grow_more(known, persona, config, cast)
 
-    tasks = [asyncio.create_task(one(persona)) for persona in personas]
-    tasks.reverse()
+async def grow_as_done(
+    personas: Sequence[Persona],
+    config: SimulateConfig,
+    seed: int,
+    cast: Cast | None = None,
+    before: Mapping[str, Tree] | None = None,
+) -> AsyncIterator[Tree]:
+    """Yield the trees that `grow_trees` yields, with the same arguments, each as soon as it is done.
+
+    No more than `config.in_flight` conversations are in memory, whichever of them takes long.
+    """
+    async for _, tree in _as_done(personas, config, seed, cast, before):
+        yield tree
+
+
+async def _as_done(
+    personas: Sequence[Persona],
+    config: SimulateConfig,
+    seed: int,
+    cast: Cast | None,
+    before: Mapping[str, Tree] | None,
+) -> AsyncIterator[tuple[int, Tree]]:
+    """The trees as they are done, with the places of their personas."""
+    players = cast or Cast()
+
+    async def one(place: int, persona: Persona) -> tuple[int, Tree]:
+        known = (before or {}).get(persona.id)
+        if known is None:
+            return place, await grow_tree(persona, config, seed, players)
+        return place, await grow_more(known, persona, config, players)
+
+    def begun(place: int, persona: Persona) -> asyncio.Task[tuple[int, Tree]]:
+        task = asyncio.create_task(one(place, persona))
+        # Where several fail at once, one is told; asyncio would complain that nobody looked at the others.
+        task.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return task
+
+    waiting = enumerate(personas)
+    under_way: set[asyncio.Task[tuple[int, Tree]]] = set()
     try:
-        while tasks:
-            # Taken off, so that a tree that has been given out is not kept.
-            yield await tasks.pop()
+        while True:
+            room = config.in_flight - len(under_way)
+            under_way |= {begun(place, persona) for place, persona in islice(waiting, room)}
+            if not under_way:
+                return
+            done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
+            while done:
+                # Taken off, so that a tree that has been given out is not kept.
+                yield done.pop().result()
     except StopWork:
         # No call begins any more, so the others end as soon as what they wait for is there; that is paid for.
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*under_way, return_exceptions=True)
         raise
     finally:
-        for task in tasks:
+        for task in under_way:
             task.cancel()
 
 

@@ -13,10 +13,11 @@ What always holds:
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -25,28 +26,18 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from interalign.errors import BudgetSpent, InputError
+from interalign.llm.journal import Journal
 from interalign.llm.limits import prompt_estimate, text_estimate
 from interalign.llm.model import Answer, ChatModel, Request, Usage, call_key
 from interalign.llm.prices import FREE, Price, Prices
-from interalign.llm.sqlite import Wording, connect, translated
 from interalign.messages import Value
 
 __all__ = ["Account", "Budget", "RoleUsage", "merged"]
 
 _BUDGET = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(k|m|b)?\s*(usd|tokens?)\s*", re.IGNORECASE)
+_PAID = 1
+"""The bit of a call that is paid for."""
 _TIMES = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9}
-# What is left out of the answer's own JSON is read as 0; a damaged row is none that could be replayed.
-_PAID = """
-    SELECT key, json_extract(answer, '$.model'), json_extract(answer, '$.usage.prompt_tokens'),
-        json_extract(answer, '$.usage.cached_tokens'), json_extract(answer, '$.usage.completion_tokens'),
-        json_extract(request, '$.messages'), json_extract(answer, '$.text')
-    FROM calls WHERE json_valid(answer) AND json_valid(request)
-"""
-_WORDING = Wording(
-    name="The journal",
-    unreadable="restore it from a copy, or move it away and run the same command again.",
-    kept="paid answers are kept",
-)
 
 
 class Budget(Value):
@@ -131,7 +122,7 @@ class _Bucket:
 
     role: str
     asked: str
-    """The name that the model was asked under; "" for what the journal held, which does not tell."""
+    """The name that the model was asked under; "" where the journal held it and does not tell."""
     served: str
 
 
@@ -155,23 +146,30 @@ class Account:
         self._prices = prices
         self._free: set[str] = set()
         self._known: dict[tuple[str, str], Price | None] = {}
-        # A server may name its model otherwise than it is asked for, and the journal tells the server's name only.
+        # A server may name its model otherwise than it is asked for, and old journals tell the server's name only.
         self._asked_as: dict[str, str] = {}
         self._sums: defaultdict[_Bucket, _Sum] = defaultdict(_Sum)
         self._paid: defaultdict[_Bucket, _Sum] = defaultdict(_Sum)
-        self._counted: set[tuple[str, str]] = set()
-        self._held: set[str] = set()
+        self._seen: dict[int, int] = {}
+        """By a call's mark, as bits: whether it is paid for, and each role that it was counted for."""
+        self._roles: dict[str, int] = {}
+        """The bit of each role."""
         self._reserved: dict[object, float] = {}
         self._taken = 0.0
         self._waiting: list[asyncio.Future[None]] = []
         if budget is not None and journal is not None and journal.exists():
-            for key, served, usage, estimated in _read(journal):
-                self._held.add(key)
-                self._paid[_Bucket("", "", served)].add(usage, estimated=estimated)
-        self._spent = math.fsum(self._worth(*item) for item in self._paid.items())
+            self._open(journal)
+        self._spent = self._reckoned()
+
+    def _open(self, journal: Path) -> None:
+        with Journal.open(journal) as opened:
+            for paid in opened.paid():
+                self._seen[_mark(paid.key)] = _PAID
+                self._paid[_Bucket("", paid.asked or "", paid.served)].add(paid.usage, estimated=paid.estimated)
 
     def __repr__(self) -> str:
-        return f"Account({str(self._budget) if self._budget else None!r}, {len(self._counted)} calls)"
+        calls = sum(row.calls for row in self._sums.values())
+        return f"Account({str(self._budget) if self._budget else None!r}, {calls} calls)"
 
     @property
     def budget(self) -> Budget | None:
@@ -247,6 +245,8 @@ class Account:
         """
         if free:
             self._free.add(model.name)
+            # What the journal holds of it costs nothing either.
+            self._spent = self._reckoned()
         self.check([model])
         return _Metered(self, model, role)
 
@@ -268,6 +268,9 @@ class Account:
             return total.prompt + total.completion
         price = self._price(bucket)
         return 0.0 if price is None else total.usd(price)
+
+    def _reckoned(self) -> float:
+        return math.fsum(self._worth(*item) for item in self._paid.items())
 
     async def _room(self, model: str, role: str, request: Request) -> object | None:
         """Wait until there is room for a new call; returns what `_leave` gives the room back by, if it takes any."""
@@ -303,14 +306,18 @@ class Account:
     def _count(self, model: str, role: str, key: str, request: Request, answer: Answer) -> None:
         usage, estimated = _usage(request, answer)
         bucket = _Bucket(role, model, answer.model)
-        if (role, key) not in self._counted:
-            self._counted.add((role, key))
+        mark, counted = _mark(key), self._roles.setdefault(role, _PAID << 1 + len(self._roles))
+        seen = self._seen.get(mark, 0)
+        self._seen[mark] = seen | _PAID | counted
+        if not seen & counted:
             self._sums[bucket].add(usage, estimated=estimated)
-        if key not in self._held:
-            self._held.add(key)
+        if not seen & _PAID:
             self._paid[bucket].add(usage, estimated=estimated)
         self._asked_as.setdefault(answer.model, model)
-        self._spent = math.fsum(self._worth(*item) for item in self._paid.items())
+        self._spent = self._reckoned()
+
+    def _held(self, key: str) -> bool:
+        return bool(self._seen.get(_mark(key), 0) & _PAID)
 
 
 def merged(rows: Sequence[RoleUsage]) -> tuple[RoleUsage, ...]:
@@ -351,7 +358,7 @@ class _Metered:
 
     async def complete(self, request: Request) -> Answer:
         account, key = self._account, call_key(self.name, request)
-        ticket = None if key in account._held else await account._room(self.name, self._role, request)
+        ticket = None if account._held(key) else await account._room(self.name, self._role, request)
         task = asyncio.create_task(self._ask(key, request, ticket))
         self._in_flight.add(task)
         task.add_done_callback(self._done)
@@ -373,31 +380,21 @@ class _Metered:
                 self._account._leave(ticket)
 
 
+def _mark(key: str) -> int:
+    """What an account keeps of a call's key: 60 bits, in a third of the room that the key and its places would take.
+
+    Two of a million calls have the same mark with a probability of 4e-7, two of ten million with 4e-5. Then one of the
+    two is not counted, and may be sent though the budget is spent.
+    """
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest()) >> 4
+
+
 def _usage(request: Request, answer: Answer) -> tuple[Usage, bool]:
     """What a call used, and whether it is an estimate since the server did not count."""
     usage = answer.usage
     if usage.prompt_tokens or usage.completion_tokens:
         return usage, False
     return Usage(prompt_tokens=prompt_estimate(request), completion_tokens=text_estimate(answer.text)), True
-
-
-def _read(journal: Path) -> Iterator[tuple[str, str, Usage, bool]]:
-    """Key, served model, usage, and whether that is an estimate, of each answer in a journal."""
-    connection = connect(journal, _WORDING)
-    try:
-        with translated(journal, _WORDING):
-            if not connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'calls'").fetchone()[0]:
-                return
-            for key, served, prompt, cached, completion, asked, text in connection.execute(_PAID):
-                known = bool(prompt or completion)
-                usage = Usage(
-                    prompt_tokens=prompt if known else text_estimate(asked),
-                    cached_tokens=cached or 0,
-                    completion_tokens=completion if known else text_estimate(text),
-                )
-                yield key, served, usage, not known
-    finally:
-        connection.close()
 
 
 def _dollars(amount: float) -> str:

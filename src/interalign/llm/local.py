@@ -73,13 +73,16 @@ def adapter_base(name: str) -> str | None:
     return OFFLINE_MODEL if Path(base).name == OFFLINE_MODEL and not Path(base).exists() else base
 
 
-def load_weights(name: str, dtype: torch.dtype) -> Any:
-    """The model of a folder with full weights, or of a hub name; raises InputError, ModelError."""
+def load_weights(name: str, dtype: torch.dtype, **options: Any) -> Any:
+    """The model of a folder with full weights, or of a hub name; raises InputError, ModelError.
+
+    `options` are those of transformers, such as how attention is computed.
+    """
     source = resolve_model(name)
     with _loading(name):
         from transformers import AutoModelForCausalLM
 
-        loaded: Any = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, output_loading_info=True)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, output_loading_info=True, **options)
     model, report = loaded
     missing = sorted(report["missing_keys"])
     if missing:

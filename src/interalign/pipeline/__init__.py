@@ -14,7 +14,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 
 from interalign.conversations.tree import Tree
 from interalign.errors import InputError, ModelError
@@ -39,15 +39,18 @@ from interalign.roles.responder import ModelResponder, Responder
 from interalign.roles.user import refuse_unplayable
 from interalign.run import read_json, read_jsonl, write_json, write_jsonl
 from interalign.training.checkpoint import installed_versions
-from interalign.training.train import Method, train
+from interalign.training.job import Method
+from interalign.training.train import train
 
 __all__ = [
     "BASE",
+    "TRAINED",
     "WORLD",
     "evaluate",
     "make_personas",
     "make_report",
     "run_recipe",
+    "show_batch",
     "simulate",
     "train_model",
 ]
@@ -57,6 +60,9 @@ BASE = "base"
 
 WORLD = "Rule-based users and a rule-based judge, not human beings"
 """What every result of this pipeline says of its users."""
+
+TRAINED = ("sft", "sft-rejected", "dpo")
+"""The models that stages of a run make, in the order in which they are shown."""
 
 _NAME = re.compile(r"\w[\w.+-]*")
 
@@ -101,7 +107,11 @@ def make_personas(work: Work) -> None:
 
 
 def train_model(work: Work, method: Method) -> None:
-    """Stage 3: write the checkpoint `models/<method>`; DPO starts from SFT."""
+    """Stage 3: write the checkpoint `models/<method>`.
+
+    Raises:
+        InputError: DPO is to start from SFT, which is not there.
+    """
     out = work.run.models / method
     if out.exists():
         # Left there when the process was killed between the last two steps of a training.
@@ -109,9 +119,12 @@ def train_model(work: Work, method: Method) -> None:
         return work.done(f"training {method}")
     trees = read_jsonl(work.run.trees, Tree)
     personas = [*read_jsonl(work.run.personas, Persona), *read_jsonl(work.run.heldout, Persona)]
-    start = work.run.models / "sft"
-    if method == "dpo" and not start.exists():
-        raise InputError(f"DPO starts from {start}, which does not exist.", mend="train sft first.")
+    start = work.run.models / "sft" if method == "dpo" and work.recipe.train.dpo.start == "sft" else None
+    if start is not None and not start.exists():
+        raise InputError(
+            f"DPO starts from {start}, which does not exist.",
+            mend='train sft first, or set train.dpo.start = "base".',
+        )
     # Before a bar is drawn: a base that is no model is refused, the offline one unpacked where it is new.
     resolve_model(work.recipe.train.base)
     with work.bar(f"training {method}") as bar:
@@ -121,12 +134,21 @@ def train_model(work: Work, method: Method) -> None:
             personas,
             work.recipe.train,
             out,
-            start=str(start) if method == "dpo" else None,
+            start=None if start is None else str(start),
             seed=work.recipe.seed,
             preference=work.recipe.preferences,
             progress=bar.at_step,
+            notice=work.say,
         )
     return None
+
+
+def show_batch(work: Work, method: Method) -> RenderableType:
+    """The first conversation that a method would train on, with what is trained on marked."""
+    from interalign.training.show import first_batch
+
+    trees = read_jsonl(work.run.trees, Tree)
+    return first_batch(method, trees, work.recipe.train, preference=work.recipe.preferences)
 
 
 def evaluate(work: Work, models: Sequence[str], extra: Mapping[str, str] | None = None) -> Summary:
@@ -166,7 +188,7 @@ def evaluate(work: Work, models: Sequence[str], extra: Mapping[str, str] | None 
 
 
 def _check_extra(extra: Mapping[str, str]) -> None:
-    taken = {BASE, "sft", "dpo", *map(_folder, CONTROLS)}
+    taken = {BASE, *TRAINED, *map(_folder, CONTROLS)}
     for name, checkpoint in extra.items():
         if name in taken or not _NAME.fullmatch(name):
             raise InputError(

@@ -2,7 +2,7 @@
 
 What always holds:
 
-* the trees are those that one process grows, in the order of the personas;
+* the trees are those that one process grows; they come as they are done, and none is kept here;
 * a worker writes every answer to a journal of its own in the run folder, `journal-<k>.sqlite`, which begins as a copy
   of the run's. A worker that dies is started again and goes on from there. At the end, or when the next command
   begins, these journals become part of the run's;
@@ -12,8 +12,9 @@ What always holds:
   what the others left. The budget is exceeded by less than one call of each worker.
 
 Without a RAY_ADDRESS, Ray is started on this machine for the length of the work, on the loopback interface only. A
-cluster at RAY_ADDRESS must see the run folder, and the prompts and checkpoints that the recipe names, at the same
-paths, and have the models' keys in the environment of its nodes. A local checkpoint is loaded once by each worker.
+cluster at RAY_ADDRESS must see the run folder, the prompts and checkpoints that the recipe names, and the trees to
+grow on, at the same paths, and have the models' keys in the environment of its nodes. A local checkpoint is loaded once
+by each worker.
 """
 
 from __future__ import annotations
@@ -21,17 +22,14 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-import sqlite3
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from pydantic import ValidationError
 from rich.console import Console
 
 from interalign.conversations.cast import roles_of
@@ -40,15 +38,14 @@ from interalign.errors import BudgetSpent, InputError, InteralignError, Interrup
 from interalign.llm.account import Account, Budget, RoleUsage, merged
 from interalign.llm.backends import ModelConfig
 from interalign.llm.journal import Journal
-from interalign.llm.model import Answer, Request
 from interalign.llm.prices import Prices
-from interalign.llm.sqlite import Wording, connect, translated, unusable
+from interalign.llm.sqlite import Wording, connect, translated
 from interalign.personas.persona import Persona
 from interalign.pipeline.stopping import Gate
 from interalign.pipeline.work import Work
 from interalign.recipe import Recipe
 from interalign.roles.llm.player import RoleConfig
-from interalign.run import RunFolder, derive_seed, storage_errors
+from interalign.run import RunFolder, Stored, derive_seed, storage_errors
 
 __all__ = ["Grow", "Order", "gather_journals", "grow_on_ray"]
 
@@ -67,7 +64,6 @@ _OBJECTS_BYTES = 200_000_000
 _CONNECT_S = 10.0
 _DEATHS = 3
 _WATCH_S = 0.2
-_BATCH = 1000
 _LIMITS = ("concurrency", "requests_per_minute", "tokens_per_minute")
 _WORDING = Wording(
     name="The journal of a worker",
@@ -82,23 +78,24 @@ class Order:
 
     grow: Grow
     work: Work
-    personas: Sequence[Persona]
+    personas: Stored[Persona]
     before: Mapping[str, Tree]
+    """By persona id; it is sent to each worker, so let it name a file rather than hold what is in it."""
     account: Account
     """It counts nothing here: what the workers have used is returned."""
     prices: Prices
 
 
 async def grow_on_ray(
-    order: Order, workers: int | None, gate: Gate, advance: Callable[[], None]
-) -> tuple[list[Tree], tuple[RoleUsage, ...]]:
-    """The tree of each persona, in the order of the personas, and what the roles have used.
+    order: Order, workers: int | None, gate: Gate, take: Callable[[Tree], None]
+) -> tuple[RoleUsage, ...]:
+    """Grow the tree of each persona; returns what the roles have used.
 
     Args:
         order: What is to be grown.
         workers: How many processes; None for as many as there are CPUs.
         gate: Once it is shut, the workers end their calls in flight and stop.
-        advance: Called for each tree as it is done.
+        take: Called with each tree as it is done, once for each persona.
 
     Raises:
         MissingExtra: ray is not installed.
@@ -109,12 +106,12 @@ async def grow_on_ray(
     work = order.work
     with _ray(workers) as count:
         shards = _shards(order.personas, count)
-        crew = _Crew([_job(order, number, shards) for number in shards], gate, advance)
+        crew = _Crew([_job(order, number, shards) for number in shards], gate, take)
         await crew.work()
     gather_journals(work.journal, work.run.root)
     if crew.errors:
         raise _worst(crew.errors, order.account.budget, len(shards))
-    return [crew.trees[persona.id] for persona in order.personas], merged(crew.usage)
+    return merged(crew.usage)
 
 
 def gather_journals(journal: Journal, folder: Path) -> None:
@@ -125,26 +122,12 @@ def gather_journals(journal: Journal, folder: Path) -> None:
         StorageError: the disk is full or cannot be written.
     """
     for path in sorted(folder.glob("journal-[0-9]*.sqlite")):
-        with Journal.open(path):
-            pass  # It is one; and what a killed worker left beside it is in it.
-        with closing(connect(path, _WORDING)) as connection, translated(path, _WORDING):
-            rows = _rows(path, connection, journal)
-            while batch := list(islice(rows, _BATCH)):
-                journal.put_many(batch)
+        # Opened, it also takes in what a killed worker left beside it.
+        with Journal.open(path) as shard:
+            journal.take_in(shard)
         with storage_errors(path):
             for name in (f"{path.name}-wal", f"{path.name}-shm", path.name):
                 path.with_name(name).unlink(missing_ok=True)
-
-
-def _rows(path: Path, connection: sqlite3.Connection, known: Journal) -> Iterator[tuple[str, Request, Answer]]:
-    for key, request, answer in connection.execute("SELECT key, request, answer FROM calls"):
-        if known.get(key) is not None:
-            continue
-        try:
-            row = key, Request.model_validate_json(request), Answer.model_validate_json(answer)
-        except ValidationError:
-            raise unusable(path, _WORDING, f"row {key[:12]} holds no answer") from None
-        yield row
 
 
 @contextmanager
@@ -201,12 +184,12 @@ def _imported() -> Any:
         raise MissingExtra("ray", "ray") from None
 
 
-def _shards(personas: Sequence[Persona], count: int) -> dict[int, list[Persona]]:
+def _shards(personas: Stored[Persona], count: int) -> dict[int, Stored[Persona]]:
     """Who belongs to which worker; workers for whom nobody is left are none."""
-    shards: defaultdict[int, list[Persona]] = defaultdict(list)
-    for persona in personas:
-        shards[derive_seed(0, "worker", persona.id) % count].append(persona)
-    return dict(sorted(shards.items()))
+    shards: defaultdict[int, list[int]] = defaultdict(list)
+    for place, persona in enumerate(personas):
+        shards[derive_seed(0, "worker", persona.id) % count].append(place)
+    return {number: personas.picked(places) for number, places in sorted(shards.items())}
 
 
 @dataclass(frozen=True)
@@ -219,15 +202,15 @@ class _Job:
     journal: Path
     here: Path
     """The recipe's paths are meant from here."""
-    personas: tuple[Persona, ...]
-    before: dict[str, Tree]
+    personas: Stored[Persona]
+    before: Mapping[str, Tree]
     budget: Budget | None
     prices: Prices
 
 
-def _job(order: Order, number: int, shards: Mapping[int, Sequence[Persona]]) -> _Job:
+def _job(order: Order, number: int, shards: Mapping[int, Stored[Persona]]) -> _Job:
     run = RunFolder(order.work.run.root.resolve())
-    journal, personas = run.root / f"journal-{number}.sqlite", tuple(shards[number])
+    journal = run.root / f"journal-{number}.sqlite"
     if len(order.work.journal):
         with (
             translated(journal, _WORDING),
@@ -241,8 +224,8 @@ def _job(order: Order, number: int, shards: Mapping[int, Sequence[Persona]]) -> 
         run=run,
         journal=journal,
         here=Path.cwd(),
-        personas=personas,
-        before={persona.id: order.before[persona.id] for persona in personas if persona.id in order.before},
+        personas=shards[number],
+        before=order.before,
         budget=_share(order.account, len(shards)),
         prices=order.prices,
     )
@@ -322,14 +305,15 @@ class _Worker:
 class _Crew:
     """The workers, as this process sees them."""
 
-    def __init__(self, jobs: Sequence[_Job], gate: Gate, advance: Callable[[], None]) -> None:
-        self.trees: dict[str, Tree] = {}
+    def __init__(self, jobs: Sequence[_Job], gate: Gate, take: Callable[[Tree], None]) -> None:
         self.usage: list[RoleUsage] = []
         self.errors: list[InteralignError] = []
         self._ray = _imported()
         self._jobs = jobs
         self._gate = gate
-        self._advance = advance
+        self._take = take
+        self._taken: set[str] = set()
+        """By persona id."""
         self._workers: dict[Path, Any] = {}
         self._stopping = False
 
@@ -349,7 +333,7 @@ class _Crew:
             done = self._done(job)
             try:
                 async for tree in worker.trees.remote():
-                    self._take(Tree.model_validate_json(await tree))
+                    self._bring(Tree.model_validate_json(await tree))
                 return self._hear(await worker.told.remote())
             except self._ray.exceptions.RayActorError as error:
                 # Where it is only out of reach, there must not be two.
@@ -360,7 +344,7 @@ class _Crew:
         return self._fail(Interrupted("Stopped.", mend="run the same command again to go on from here."))
 
     def _done(self, job: _Job) -> int:
-        return sum(persona.id in self.trees for persona in job.personas)
+        return sum(persona.id in self._taken for persona in job.personas)
 
     async def _watch(self) -> None:
         """Pass on that the gate is shut."""
@@ -368,11 +352,11 @@ class _Crew:
             await asyncio.sleep(_WATCH_S)
         self._stop()
 
-    def _take(self, tree: Tree) -> None:
-        # A worker that was started again brings those once more that it had brought before.
-        if tree.persona_id not in self.trees:
-            self._advance()
-        self.trees[tree.persona_id] = tree
+    def _bring(self, tree: Tree) -> None:
+        # A worker that was started again brings those once more that it had brought before; they are the same.
+        if tree.persona_id not in self._taken:
+            self._taken.add(tree.persona_id)
+            self._take(tree)
 
     def _hear(self, told: _Told) -> None:
         self.usage += told.usage

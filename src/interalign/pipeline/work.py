@@ -84,6 +84,10 @@ class Work:
         with Progress(*columns, console=self.console, disable=not shown) as progress:
             yield _Bar(progress, progress.add_task(escape(what), total=total, note=""))
 
+    def say(self, sentence: str) -> None:
+        """Say something that the user should read, beside a bar or without one."""
+        self.console.print(sentence, style="yellow", markup=False, highlight=False)
+
     def done(self, what: str) -> None:
         """Say that a stage is there already."""
         self.console.print(f"{what:<34} done before", style="dim", markup=False, highlight=False)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from math import floor, fsum
 from typing import Literal, TypeAlias
 
@@ -16,7 +16,7 @@ from interalign.conversations.hygiene import PairHygiene
 from interalign.conversations.tree import Tree
 from interalign.llm.account import RoleUsage
 from interalign.messages import Value
-from interalign.roles.judge import Comparison
+from interalign.roles.judge import Comparison, Vote
 from interalign.roles.ledger import stated_so_far
 
 __all__ = [
@@ -35,6 +35,9 @@ __all__ = [
 _AT_TURN = re.compile(r"^turn \d+: ")
 _OF_JUDGE = "judge: "
 _TAILORED, _GENERIC = "tailored", "generic"
+_USERS = "user turns"
+"""Beside the kinds of statements."""
+_Votes: TypeAlias = tuple[Vote | None, Vote | None]
 _Outcome: TypeAlias = Literal["won", "lost", "tied", "undecided"]
 
 
@@ -176,9 +179,9 @@ class SimulationSummary(Value):
 
 
 def summarise_simulation(
-    trees: Sequence[Tree], *, pairs: int, usage: Sequence[RoleUsage], hygiene: PairHygiene | None
+    trees: Iterable[Tree], *, pairs: int, usage: Sequence[RoleUsage], hygiene: PairHygiene | None
 ) -> SimulationSummary:
-    """Count what is in `trees`.
+    """Count what is in `trees`, in one pass: of a tree nothing is kept but what it adds to the counts.
 
     Args:
         trees: Of the whole simulation.
@@ -186,47 +189,90 @@ def summarise_simulation(
         usage: What each role has used of each model; empty where that is not known.
         hygiene: What surface tells of the pairs, where it was measured.
     """
-    turns = sum(1 for tree in trees for _ in tree.user_turns())
-    failures = [tree.failure for tree in trees if tree.failure is not None]
-    comparisons = [one for tree in trees for one in tree.comparisons]
+    counts = _Counts()
+    for tree in trees:
+        counts.add(tree)
     return SimulationSummary(
-        trees=len(trees),
-        personas=len({tree.persona_id for tree in trees}),
-        turns=turns,
-        paths=sum(_paths(tree) for tree in trees),
+        trees=counts.trees,
+        personas=len(counts.personas),
+        turns=counts.turns,
+        paths=counts.paths,
         pairs=pairs,
-        ended_early=_reasons(one for one in failures if not one.startswith(_OF_JUDGE)),
-        unjudged=_reasons(one.removeprefix(_OF_JUDGE) for one in failures if one.startswith(_OF_JUDGE)),
+        ended_early=_reasons(counts.ended_early),
+        unjudged=_reasons(counts.unjudged),
         usage=tuple(sorted(usage, key=lambda row: (_place(row.role), row.role, row.model))),
         total=_total(usage) if usage else None,
-        faults=_faults(trees, turns),
-        scores=_scores(trees),
-        judge=_agreement(comparisons) if comparisons else None,
-        duels=_duels(trees),
-        known=_known(trees),
+        faults=_faults(counts.faults, counts.turns),
+        scores=_scores(counts.replies),
+        judge=_agreement(counts.votes) if counts.votes else None,
+        duels=_duels(counts.duels),
+        known=_known(counts.known),
         hygiene=hygiene,
     )
+
+
+class _Counts:
+    """What is counted of trees, one after the other."""
+
+    def __init__(self) -> None:
+        self.trees = self.turns = self.paths = 0
+        self.personas: set[str] = set()
+        self.ended_early: Counter[str] = Counter()
+        self.unjudged: Counter[str] = Counter()
+        self.faults: Counter[tuple[str, str]] = Counter()
+        """By role and check."""
+        self.replies: defaultdict[str, Counter[tuple[int, float | None]]] = defaultdict(Counter)
+        """By source, then by turn and score; a judge has few scores to give."""
+        self.votes: Counter[_Votes] = Counter()
+        self.duels: defaultdict[int, Counter[_Outcome]] = defaultdict(Counter)
+        """By turn."""
+        self.known: defaultdict[int, Counter[str]] = defaultdict(Counter)
+        """By turn: statements by kind, and the user turns themselves."""
+
+    def add(self, tree: Tree) -> None:
+        self.trees += 1
+        self.personas.add(tree.persona_id)
+        if tree.failure is not None:
+            of_judge = tree.failure.startswith(_OF_JUDGE)
+            failures = self.unjudged if of_judge else self.ended_early
+            failures[_reason(tree.failure.removeprefix(_OF_JUDGE))] += 1
+        self.faults.update((fault.role, fault.check) for fault in tree.faults)
+        self.votes.update(one.votes for one in tree.comparisons)
+        compared = {frozenset((one.first, one.second)): one for one in tree.comparisons}
+        for user in tree.user_turns():
+            self._add_turn(tree, user, compared)
+
+    def _add_turn(self, tree: Tree, user: int, compared: Mapping[frozenset[int], Comparison]) -> None:
+        turn, replies = tree.turn(user), tree.children(user)
+        self.turns += 1
+        self.paths += not any(tree.children(reply) for reply in replies)
+        for node in map(tree.nodes.__getitem__, replies):
+            self.replies[node.source][turn, node.verdict.score if node.verdict else None] += 1
+        ours, theirs = ([i for i in replies if tree.nodes[i].source == name] for name in (_TAILORED, _GENERIC))
+        self.duels[turn].update(_outcome(tree, one, other, compared) for one in ours for other in theirs)
+        self.known[turn].update(one.kind for one in stated_so_far(tree.ledger(user)))
+        self.known[turn][_USERS] += 1
 
 
 def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    return fsum(values) / len(values) if values else None
+def _mean(scores: Counter[float]) -> float | None:
+    """Of each as often as it came."""
+    return fsum(scores.elements()) / scores.total() if scores else None
 
 
 def _place(role: str) -> int:
     return ROLES.index(role) if role in ROLES else len(ROLES)
 
 
-def _paths(tree: Tree) -> int:
-    return sum(not any(tree.children(reply) for reply in tree.children(user)) for user in tree.user_turns())
+def _reason(failure: str) -> str:
+    """What went wrong, whichever turn it was."""
+    return " ".join(_AT_TURN.sub("", failure).split())
 
 
-def _reasons(failures: Iterable[str]) -> tuple[Reason, ...]:
-    """Failures by what went wrong, whichever turn it was."""
-    counted = Counter(" ".join(_AT_TURN.sub("", one).split()) for one in failures)
+def _reasons(counted: Counter[str]) -> tuple[Reason, ...]:
     ordered = sorted(counted.items(), key=lambda item: (-item[1], item[0]))
     return tuple(Reason(text=text, count=count) for text, count in ordered)
 
@@ -243,8 +289,7 @@ def _total(usage: Sequence[RoleUsage]) -> Total:
     )
 
 
-def _faults(trees: Sequence[Tree], turns: int) -> tuple[FaultCount, ...]:
-    counted = Counter((fault.role, fault.check) for tree in trees for fault in tree.faults)
+def _faults(counted: Counter[tuple[str, str]], turns: int) -> tuple[FaultCount, ...]:
     ordered = sorted(counted.items(), key=lambda item: (_place(item[0][0]), item[0][0], -item[1], item[0][1]))
     return tuple(
         FaultCount(role=role, check=check, count=count, per_1000=1000 * count / turns if turns else None)
@@ -252,60 +297,49 @@ def _faults(trees: Sequence[Tree], turns: int) -> tuple[FaultCount, ...]:
     )
 
 
-def _scores(trees: Sequence[Tree]) -> tuple[SourceScores, ...]:
+def _scores(found: Mapping[str, Counter[tuple[int, float | None]]]) -> tuple[SourceScores, ...]:
     """Tailored first, generic next, then whatever else answers."""
-    found: defaultdict[str, list[tuple[int, float | None]]] = defaultdict(list)
-    for tree in trees:
-        for user in tree.user_turns():
-            turn = tree.turn(user)
-            for reply in map(tree.nodes.__getitem__, tree.children(user)):
-                found[reply.source].append((turn, reply.verdict.score if reply.verdict else None))
     first = (_TAILORED, _GENERIC)
     ordered = sorted(found, key=lambda source: (first.index(source) if source in first else len(first), source))
     return tuple(_of_source(source, found[source]) for source in ordered)
 
 
-def _of_source(source: str, found: Sequence[tuple[int, float | None]]) -> SourceScores:
-    scores = [score for _, score in found if score is not None]
-    rounded = Counter(floor(score + 0.5) for score in scores)
-    by_turn = []
-    for turn in sorted({turn for turn, _ in found}):
-        of_turn = [score for at, score in found if at == turn and score is not None]
-        by_turn.append(TurnMean(turn=turn, mean=_mean(of_turn), count=len(of_turn)))
+def _of_source(source: str, found: Counter[tuple[int, float | None]]) -> SourceScores:
+    scores: Counter[float] = Counter()
+    rounded: Counter[int] = Counter()
+    by_turn: defaultdict[int, Counter[float]] = defaultdict(Counter)
+    for (turn, score), count in found.items():
+        of_turn = by_turn[turn]
+        if score is not None:
+            scores[score] += count
+            rounded[floor(score + 0.5)] += count
+            of_turn[score] += count
     return SourceScores(
         source=source,
-        replies=len(found),
-        missing=len(found) - len(scores),
+        replies=found.total(),
+        missing=found.total() - scores.total(),
         mean=_mean(scores),
         counts=(rounded[1], rounded[2], rounded[3], rounded[4], rounded[5]),
-        by_turn=tuple(by_turn),
+        by_turn=tuple(TurnMean(turn=turn, mean=_mean(of), count=of.total()) for turn, of in sorted(by_turn.items())),
     )
 
 
-def _agreement(comparisons: Sequence[Comparison]) -> JudgeAgreement:
-    readable = [one for one in comparisons if one.readable]
-    agreeing = [one for one in readable if one.consistent]
-    split = [one for one in readable if {*one.votes} == {"first", "second"}]
+def _agreement(votes: Counter[_Votes]) -> JudgeAgreement:
+    """Of the votes of both orders; in the first order `first` is shown first, in the second one `second` is."""
+    readable = Counter({both: count for both, count in votes.items() if None not in both})
+    agreeing = Counter({both: count for both, count in readable.items() if both[0] == both[1]})
+    split = Counter({both: count for both, count in readable.items() if {*both} == {"first", "second"}})
     return JudgeAgreement(
-        compared=len(comparisons),
-        readable=len(readable),
-        unreadable_votes=sum(vote is None for one in comparisons for vote in one.votes),
-        agreeing=_share(len(agreeing), len(readable)),
-        ties=_share(sum(one.votes[0] == "tie" for one in agreeing), len(agreeing)),
-        # In the first order `first` is shown first, in the second one `second` is.
-        shown_first=_share(sum(one.votes == ("first", "second") for one in split), len(split)),
+        compared=votes.total(),
+        readable=readable.total(),
+        unreadable_votes=sum(both.count(None) * count for both, count in votes.items()),
+        agreeing=_share(agreeing.total(), readable.total()),
+        ties=_share(agreeing["tie", "tie"], agreeing.total()),
+        shown_first=_share(split["first", "second"], split.total()),
     )
 
 
-def _duels(trees: Sequence[Tree]) -> tuple[Duel, ...]:
-    counted: defaultdict[int, Counter[_Outcome]] = defaultdict(Counter)
-    for tree in trees:
-        compared = {frozenset((one.first, one.second)): one for one in tree.comparisons}
-        for user in tree.user_turns():
-            replies = tree.children(user)
-            ours, theirs = ([i for i in replies if tree.nodes[i].source == name] for name in (_TAILORED, _GENERIC))
-            turn = tree.turn(user)
-            counted[turn].update(_outcome(tree, one, other, compared) for one in ours for other in theirs)
+def _duels(counted: Mapping[int, Counter[_Outcome]]) -> tuple[Duel, ...]:
     return tuple(
         Duel(turn=turn, won=of["won"], lost=of["lost"], tied=of["tied"], undecided=of["undecided"])
         for turn, of in sorted(counted.items())
@@ -313,7 +347,7 @@ def _duels(trees: Sequence[Tree]) -> tuple[Duel, ...]:
     )
 
 
-def _outcome(tree: Tree, one: int, other: int, compared: dict[frozenset[int], Comparison]) -> _Outcome:
+def _outcome(tree: Tree, one: int, other: int, compared: Mapping[frozenset[int], Comparison]) -> _Outcome:
     """Where the judge compared the two, what both orders say; else what the scores say."""
     comparison = compared.get(frozenset((one, other)))
     if comparison is not None:
@@ -326,18 +360,14 @@ def _outcome(tree: Tree, one: int, other: int, compared: dict[frozenset[int], Co
     return "tied" if ours.score == theirs.score else "won" if ours.score > theirs.score else "lost"
 
 
-def _known(trees: Sequence[Tree]) -> tuple[Known, ...]:
-    kinds: defaultdict[int, list[Counter[str]]] = defaultdict(list)
-    for tree in trees:
-        for user in tree.user_turns():
-            kinds[tree.turn(user)].append(Counter(one.kind for one in stated_so_far(tree.ledger(user))))
+def _known(counted: Mapping[int, Counter[str]]) -> tuple[Known, ...]:
     return tuple(
         Known(
             turn=turn,
-            users=len(of_turn),
-            statements=sum(one.total() for one in of_turn) / len(of_turn),
-            profile=sum(one["profile"] for one in of_turn) / len(of_turn),
-            personality=sum(one["personality"] for one in of_turn) / len(of_turn),
+            users=of[_USERS],
+            statements=(of.total() - of[_USERS]) / of[_USERS],
+            profile=of["profile"] / of[_USERS],
+            personality=of["personality"] / of[_USERS],
         )
-        for turn, of_turn in sorted(kinds.items())
+        for turn, of in sorted(counted.items())
     )

@@ -11,7 +11,7 @@ import tempfile
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -20,7 +20,18 @@ from interalign.llm.libraries import quiet, saving
 from interalign.messages import Value
 from interalign.run import write_json, write_text
 
-__all__ = ["MANIFEST", "Manifest", "installed_versions", "read_manifest", "save_checkpoint"]
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = [
+    "MANIFEST",
+    "Manifest",
+    "as_table",
+    "checkpoints",
+    "installed_versions",
+    "read_manifest",
+    "save_checkpoint",
+]
 
 MANIFEST = "interalign.json"
 
@@ -66,7 +77,7 @@ def save_checkpoint(folder: Path, model: Any, tokenizer: Any, manifest: Manifest
             model.save_pretrained(beside, safe_serialization=True)
             tokenizer.save_pretrained(beside)
             write_json(beside / MANIFEST, manifest)
-            write_text(beside / "README.md", _card(manifest))
+            write_text(beside / "README.md", _card(manifest, adapter=(beside / "adapter_config.json").exists()))
             beside.chmod(0o755)
             os.replace(beside, folder)
         finally:
@@ -87,7 +98,32 @@ def read_manifest(folder: Path) -> Manifest:
         raise InputError(f"{path} is damaged.", mend="train this model again.") from error
 
 
-def _card(manifest: Manifest) -> str:
+def checkpoints(folder: Path) -> dict[Path, Manifest]:
+    """The checkpoints in a folder, by path; raises InputError when a manifest is damaged."""
+    paths = sorted(path.parent for path in folder.glob(f"*/{MANIFEST}"))
+    return {path: read_manifest(path) for path in paths}
+
+
+def as_table(found: Mapping[Path, Manifest]) -> Table:
+    """Checkpoints as a table for the terminal."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for name in ("model", "method", "base", "started from"):
+        table.add_column(name, overflow="fold")
+    for name in ("steps", "loss", "accuracy"):
+        table.add_column(name, justify="right")
+    for path, manifest in found.items():
+        texts = (path.name, manifest.method, Path(manifest.base).name, manifest.parent)
+        numbers = (manifest.metrics.get(name) for name in ("loss", "accuracy"))
+        table.add_row(
+            *map(escape, texts), str(manifest.steps), *("–" if one is None else f"{one:.3f}" for one in numbers)
+        )
+    return table
+
+
+def _card(manifest: Manifest, *, adapter: bool) -> str:
     metrics = "\n".join(f"| {name} | {value:.4g} |" for name, value in manifest.metrics.items())
     lines: Mapping[str, str] = {
         "Method": manifest.method,
@@ -97,6 +133,10 @@ def _card(manifest: Manifest) -> str:
         "Training data (SHA-256)": manifest.data,
     }
     facts = "\n".join(f"- {name}: {value}" for name, value in lines.items())
+    kind, package = ("AutoPeftModelForCausalLM", "peft") if adapter else ("AutoModelForCausalLM", "transformers")
+    imports = f"from {package} import {kind}\nfrom transformers import AutoTokenizer"
+    if not adapter:
+        imports = f"from transformers import {kind}, AutoTokenizer"
     return f"""# {manifest.name}
 
 Trained with [interalign](https://pypi.org/project/interalign/) to get to know the person it talks to.
@@ -104,8 +144,8 @@ Trained with [interalign](https://pypi.org/project/interalign/) to get to know t
 {facts}
 
 ```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
-model = AutoModelForCausalLM.from_pretrained("path/to/{manifest.name}")
+{imports}
+model = {kind}.from_pretrained("path/to/{manifest.name}")
 tokenizer = AutoTokenizer.from_pretrained("path/to/{manifest.name}")
 ```
 

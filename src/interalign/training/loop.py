@@ -1,4 +1,4 @@
-"""What both backends share: settings, the states a killed training goes on from, and an eye on the loss.
+"""What all trainers share: settings, the states a killed training goes on from, and an eye on the loss.
 
 A loss that is not finite ends a training before the weights are touched; it never becomes a checkpoint.
 """
@@ -21,9 +21,12 @@ from interalign.llm.libraries import quiet, saving
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from interalign.training.train import Job, Progress
+    from interalign.training.job import Job, Progress
 
-__all__ = ["WatchedTrainer", "fit", "last_state", "shared_arguments"]
+__all__ = ["METRICS", "WatchedTrainer", "fit", "last_state", "shared_arguments"]
+
+METRICS = {"loss": "loss", "accuracy": "rewards/accuracies", "reward_margin": "rewards/margins"}
+"""The metrics that a manifest keeps: our name of each, and TRL's."""
 
 
 class WatchedTrainer(transformers.Trainer):
@@ -72,8 +75,18 @@ class _Teller(transformers.TrainerCallback):
 
 
 def shared_arguments(job: Job) -> dict[str, Any]:
-    """Settings that mean the same to `TrainingArguments` and to TRL's configurations."""
-    stage = job.stage
+    """Settings of a job that mean the same to every trainer, as TRL's configurations name them."""
+    stage, preference = job.stage, {}
+    if job.method == "dpo":
+        dpo = job.config.dpo
+        preference = {
+            "beta": dpo.beta,
+            "loss_type": ["sigmoid", "sft"] if dpo.sft_weight else ["sigmoid"],
+            "loss_weights": [1.0, dpo.sft_weight] if dpo.sft_weight else None,
+            # The reference is the model as it was when this stage started. A killed training starts from the same
+            # checkpoint again before its state is loaded, so it computes the same reference.
+            "precompute_ref_log_probs": True,
+        }
     return {
         "output_dir": str(job.work),
         "num_train_epochs": stage.epochs,
@@ -84,11 +97,18 @@ def shared_arguments(job: Job) -> dict[str, Any]:
         "save_total_limit": 2,
         "logging_strategy": "steps",
         "logging_steps": 1,
-        "report_to": "none",
+        "report_to": list(job.config.report_to) or "none",
+        "run_name": job.out.name,
         "disable_tqdm": True,
-        "seed": job.seed % 2**32,
-        "data_seed": job.seed % 2**32,
+        "seed": job.trl_seed,
+        "data_seed": job.trl_seed,
         "dataloader_pin_memory": False,
+        # By default TRL cuts at 1,024 tokens and drops pairs whose prompt alone is longer, trains in mixed precision,
+        # and recomputes activations. What is too long is left out before, and counted.
+        "max_length": None,
+        "bf16": False,
+        "activation_checkpointing": False,
+        **preference,
     }
 
 
@@ -121,7 +141,7 @@ def fit(trainer: WatchedTrainer, job: Job) -> tuple[int, dict[str, float]]:
     """Train to the end, from the last saved state if there is one.
 
     Returns:
-        The optimizer steps made in all, and the last step's metrics as the trainer logged them.
+        The optimizer steps made in all, and the last step's metrics.
 
     Raises:
         TrainingError: the loss or a weight is not finite.
@@ -141,7 +161,8 @@ def fit(trainer: WatchedTrainer, job: Job) -> tuple[int, dict[str, float]]:
         )
     logged: list[dict[str, float]] = [entry for entry in trainer.state.log_history if "loss" in entry]
     last = logged[-1] if logged else {}
-    return trainer.state.global_step, {name: value for name, value in last.items() if math.isfinite(value)}
+    kept = {ours: last[theirs] for ours, theirs in METRICS.items() if theirs in last}
+    return trainer.state.global_step, {name: value for name, value in kept.items() if math.isfinite(value)}
 
 
 def _is_finite(weight: Tensor) -> bool:

@@ -1,58 +1,132 @@
-"""What is optimised: per-reply log-probabilities, and the SFT and DPO losses on them."""
+"""What is optimised: the log-probabilities of replies in packed trees, and the losses on them.
+
+Preference losses are TRL's own: `as_rows` lays the log-probabilities out as TRL's trainer has them, pair by pair.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 
+from interalign.training.attention import attention_of, mask
+
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["dpo_loss", "reply_logps", "sft_loss", "token_logps"]
+__all__ = ["Rows", "Scores", "as_rows", "row_mask", "score_targets", "sft_loss"]
+
+_CHUNK = 512
 
 
-def token_logps(model: Any, batch: dict[str, Tensor]) -> Tensor:
-    """Log-probability of every target token of a packed batch: (m,), float32.
+@dataclass(frozen=True)
+class Scores:
+    """What a model says of each target token; everything but `logps` is without gradient, and None unless asked for.
+
+    Attributes:
+        logps: (m,) log-probability, float32.
+        entropy: (m,) of the distribution over the next token, in nats.
+        mean_logits: (m,) mean of the logits.
+        is_top1: (m,) bool, whether the target is the likeliest token.
+        log_sum_sq_probs: (m,) log of the sum of squared probabilities.
+    """
+
+    logps: Tensor
+    entropy: Tensor | None = None
+    mean_logits: Tensor | None = None
+    is_top1: Tensor | None = None
+    log_sum_sq_probs: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Rows:
+    """`Scores` as TRL's preference trainer reads them: the chosen replies of p pairs row by row, then the rejected.
+
+    Attributes:
+        log_probs: (2p, l) by token; 0 behind a reply's end, as in the other fields.
+        entropy: (2p, l).
+        mean_logits: (2p, l).
+        is_top1: (2p, l) bool.
+        log_sum_sq_probs: (2p, l).
+    """
+
+    log_probs: Tensor
+    entropy: Tensor | None = None
+    mean_logits: Tensor | None = None
+    is_top1: Tensor | None = None
+    log_sum_sq_probs: Tensor | None = None
+
+
+def score_targets(model: Any, sequence: dict[str, Tensor], *, moments: bool = False) -> Scores:
+    """Run a model over a packed sequence and score its targets.
 
     Logits are computed for the predicting tokens only; for a vocabulary of 49k that is a fifth of SmolLM2's work.
-    """
-    logits = model(
-        input_ids=batch["input_ids"],
-        attention_mask=batch["visible"],
-        position_ids=batch["positions"],
-        # A cache would keep keys in sequence order, which is not the order of any path.
-        use_cache=False,
-        logits_to_keep=batch["predictors"],
-    ).logits
-    targets = batch["input_ids"][0, batch["targets"]]
-    return -F.cross_entropy(logits[0].float(), targets, reduction="none")
-
-
-def reply_logps(token_logps: Tensor, reply: Tensor, count: int) -> Tensor:
-    """Sum of the token log-probabilities of each reply: (count,)."""
-    return torch.zeros(count, dtype=token_logps.dtype, device=token_logps.device).index_add(0, reply, token_logps)
-
-
-def sft_loss(token_logps: Tensor) -> Tensor:
-    """Mean negative log-likelihood per target token."""
-    return -token_logps.mean()
-
-
-def dpo_loss(policy: Tensor, reference: Tensor, chosen: Tensor, rejected: Tensor, beta: float) -> tuple[Tensor, Tensor]:
-    """DPO's sigmoid loss (Rafailov et al. 2023, equation 7), mean over pairs, and the reward margins it is made of.
 
     Args:
-        policy: (r,) log-probability of each reply under the policy.
-        reference: (r,) the same under the reference.
-        chosen: (p,) indices into the replies.
-        rejected: (p,) indices into the replies.
-        beta: strength of the pull back to the reference.
-
-    Returns:
-        The loss, and per pair beta times (log-ratio of chosen minus log-ratio of rejected): (p,).
+        model: the model.
+        sequence: as `tree_trainer.collate` makes it.
+        moments: also compute what is without gradient.
     """
-    ratio = policy - reference
-    margins = beta * (ratio[chosen] - ratio[rejected])
-    return -F.logsigmoid(margins).mean(), margins.detach()
+    logits = model(
+        input_ids=sequence["input_ids"],
+        attention_mask=mask(sequence["segment"], sequence["sees"], attention_of(model)),
+        position_ids=sequence["positions"],
+        # A cache would keep keys in sequence order, which is not the order of any path.
+        use_cache=False,
+        logits_to_keep=sequence["predictors"],
+    ).logits[0]
+    targets = sequence["input_ids"][0, sequence["targets"]]
+    logps = -F.cross_entropy(logits.float(), targets, reduction="none")
+    return Scores(logps, *_moments(logits.detach(), targets)) if moments else Scores(logps)
+
+
+@torch.no_grad()
+def _moments(logits: Tensor, targets: Tensor) -> list[Tensor]:
+    # In chunks, since each of these needs the whole vocabulary once more in float32.
+    chunks = zip(torch.split(logits, _CHUNK), torch.split(targets, _CHUNK), strict=True)
+    parts = [_of_chunk(part.float(), at) for part, at in chunks]
+    return [torch.cat(field) for field in zip(*parts, strict=True)]
+
+
+def _of_chunk(logits: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
+    logps = logits.log_softmax(dim=-1)
+    probabilities = logps.exp()
+    return (
+        -(probabilities * logps).sum(dim=-1),
+        logits.mean(dim=-1),
+        logits.argmax(dim=-1) == targets,
+        probabilities.square().sum(dim=-1).log(),
+    )
+
+
+def as_rows(scores: Scores, sequence: dict[str, Tensor]) -> Rows:
+    """The scores of the pairs of a packed sequence, pair by pair."""
+
+    def rows(values: Tensor | None) -> Tensor | None:
+        return None if values is None else _by_pair(values, sequence)
+
+    return Rows(
+        log_probs=_by_pair(scores.logps, sequence),
+        entropy=rows(scores.entropy),
+        mean_logits=rows(scores.mean_logits),
+        is_top1=rows(scores.is_top1),
+        log_sum_sq_probs=rows(scores.log_sum_sq_probs),
+    )
+
+
+def row_mask(sequence: dict[str, Tensor]) -> Tensor:
+    """Where the rows of `as_rows` have a token: (2p, l) bool."""
+    return _by_pair(torch.ones_like(sequence["reply"], dtype=torch.bool), sequence)
+
+
+def _by_pair(values: Tensor, sequence: dict[str, Tensor]) -> Tensor:
+    shape = (int(sequence["replies"]), int(sequence["offset"].max()) + 1)
+    rows = values.new_zeros(shape).index_put((sequence["reply"], sequence["offset"]), values)
+    return rows[torch.cat([sequence["chosen"], sequence["rejected"]])]
+
+
+def sft_loss(logps: Tensor) -> Tensor:
+    """Mean negative log-likelihood per target token."""
+    return -logps.mean()

@@ -14,7 +14,7 @@ from interalign.conversations.tree import Tree
 from interalign.errors import TrainingError
 from interalign.messages import Chat, Message, as_dicts
 
-__all__ = ["Segment", "tree_segments"]
+__all__ = ["Segment", "chat_segments", "rendered_length", "tree_segments"]
 
 
 @dataclass(frozen=True)
@@ -54,17 +54,40 @@ def tree_segments(tree: Tree, nodes: Sequence[int], system: str, tokenizer: Any)
     for index in nodes:
         parent = tree.nodes[index].parent
         chat = (*opening, *tree.chat(index))
-        full = _render(tokenizer, chat)
-        before = rendered[parent]
-        own = _remainder(full, before, tokenizer)
-        header = len(own)
-        if tree.nodes[index].role == "assistant":
-            prompt = _render(tokenizer, chat[:-1], add_generation_prompt=True)
-            header = len(own) - len(_remainder(full, prompt, tokenizer))
+        own, header, rendered[index] = _last_message(tokenizer, chat, rendered[parent])
         place[index] = len(segments)
-        rendered[index] = full
-        segments.append(Segment(ids=tuple(own), header=header, parent=place[parent], node=index))
+        segments.append(Segment(ids=own, header=header, parent=place[parent], node=index))
     return segments
+
+
+def chat_segments(chat: Chat, tokenizer: Any) -> list[Segment]:
+    """A conversation that does not branch as segments, one a message; `node` is the message's place.
+
+    Raises:
+        TrainingError: the template refuses the chat, or rewrites earlier messages.
+    """
+    segments: list[Segment] = []
+    before: list[int] = []
+    for place in range(len(chat)):
+        own, header, before = _last_message(tokenizer, chat[: place + 1], before)
+        segments.append(Segment(ids=own, header=header, parent=place - 1 if place else None, node=place))
+    return segments
+
+
+def rendered_length(chat: Chat, tokenizer: Any) -> int:
+    """How many tokens a conversation takes; raises TrainingError when the template refuses it."""
+    return len(_render(tokenizer, chat))
+
+
+def _last_message(tokenizer: Any, chat: Chat, before: list[int]) -> tuple[tuple[int, ...], int, list[int]]:
+    """The tokens of the last message, how many of them are its header, and the tokens of the whole chat."""
+    full = _render(tokenizer, chat)
+    own = _remainder(full, before, tokenizer)
+    header = len(own)
+    if chat[-1].role == "assistant":
+        prompt = _render(tokenizer, chat[:-1], add_generation_prompt=True)
+        header -= len(_remainder(full, prompt, tokenizer))
+    return tuple(own), header, full
 
 
 def _render(tokenizer: Any, chat: Chat, *, add_generation_prompt: bool = False) -> list[int]:
@@ -97,6 +120,6 @@ def _remainder(full: list[int], before: list[int], tokenizer: Any) -> list[int]:
         raise TrainingError(
             f"The chat template of {tokenizer.name_or_path!r} changes earlier messages when the chat goes on, so no "
             "two branches of a tree can share them.",
-            mend='train it with backend = "trl", or use a template that leaves earlier turns alone.',
+            mend='train it with packing = "trl", or use a template that leaves earlier turns alone.',
         )
     return full[len(before) :]

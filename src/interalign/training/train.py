@@ -1,49 +1,40 @@
 """`interalign train`: SFT on preferred replies, DPO on sibling pairs, from trees to a checkpoint.
 
-Two backends give the same losses on the same data: `tree` packs each conversation tree into one sequence
+Two ways to pack give the same losses on the same data: `tree` packs each conversation tree into one sequence
 (`packing.py`), `trl` hands the rows one by one to TRL's trainers. Held-out personas are refused before anything else.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from interalign.conversations.preferences import Preference, PreferenceConfig, preferences, preferred
+from interalign.conversations.preferences import PreferenceConfig
 from interalign.conversations.tree import Tree
 from interalign.errors import InputError, LeakError, MissingExtra, TrainingError
-from interalign.llm.hardware import Precision, pick_device, pick_dtype
-from interalign.llm.libraries import quiet
-from interalign.llm.local import adapter_base, fingerprint, load_tokenizer, load_weights
+from interalign.llm.hardware import Precision
+from interalign.llm.local import fingerprint
 from interalign.llm.offline import OFFLINE_MODEL, resolve_model
 from interalign.messages import Value
 from interalign.personas.persona import Persona
 from interalign.roles.responder import policy_prompt
 from interalign.run import write_json
 from interalign.training.checkpoint import Manifest, installed_versions, save_checkpoint
+from interalign.training.job import Job, Method, Notice, Progress, lessons_of, silent
+from interalign.training.mixture import MixConfig, read_chats
+from interalign.training.weights import LoraSettings, Quantization, load_trainable
 
-__all__ = ["DpoConfig", "Job", "LoraSettings", "Method", "SftConfig", "TrainConfig", "train"]
+if TYPE_CHECKING:
+    from interalign.training.loop import WatchedTrainer
 
-Method: TypeAlias = Literal["sft", "dpo"]
+__all__ = ["DpoConfig", "SftConfig", "TrainConfig", "train"]
 
 _DEFAULT_PREFERENCE = PreferenceConfig()
-
-
-class LoraSettings(Value):
-    """Low-rank adaptation (Hu et al. 2021)."""
-
-    rank: Annotated[int, Field(ge=1)] = 16
-    """Rank of the update matrices."""
-    alpha: Annotated[int, Field(ge=1)] = 32
-    """Scale: updates are multiplied by alpha / rank."""
 
 
 class SftConfig(Value):
@@ -54,24 +45,33 @@ class SftConfig(Value):
     learning_rate: Annotated[float, Field(gt=0)] = 2e-4
     """Peak learning rate; linear warm-up over the first tenth, then linear decay."""
     trees_per_step: Annotated[int, Field(ge=1)] = 1
-    """Conversation trees per optimizer step."""
+    """Conversation trees per optimizer step, on each process."""
+    mix: MixConfig | None = None
+    """Chats of another dataset to learn beside the trees; unset: none."""
+    trl: dict[str, Any] = Field(default_factory=dict)
+    """Options of TRL's SFTConfig to pass through, such as optim, weight_decay, lr_scheduler_type, deepspeed or fsdp."""
 
 
 class DpoConfig(Value):
-    """Direct preference optimization on sibling pairs, starting from the SFT checkpoint."""
+    """Direct preference optimization on sibling pairs."""
+
+    start: Literal["sft", "base"] = "sft"
+    """The checkpoint that it starts from, which is also its reference."""
 
     epochs: Annotated[float, Field(gt=0)] = 1.0
     """Passes over the trees."""
     learning_rate: Annotated[float, Field(gt=0)] = 5e-5
     """Peak learning rate; linear warm-up over the first tenth, then linear decay."""
     trees_per_step: Annotated[int, Field(ge=1)] = 1
-    """Conversation trees per optimizer step."""
+    """Conversation trees per optimizer step, on each process."""
     beta: Annotated[float, Field(gt=0)] = 0.1
-    """Strength of the pull back to the SFT checkpoint. The paper used 0.9 for 7B models."""
+    """Strength of the pull back to the start. The paper used 0.9 for 7B models."""
     sft_weight: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the likelihood of the chosen replies beside the preference loss (0: plain DPO)."""
     trees: Annotated[int, Field(ge=1)] | None = None
     """How many of the trees, from the first, DPO trains on; all of them when it is left out."""
+    trl: dict[str, Any] = Field(default_factory=dict)
+    """Options of TRL's DPOConfig to pass through, such as loss_type, label_smoothing, optim, deepspeed or fsdp."""
 
 
 class TrainConfig(Value):
@@ -79,10 +79,21 @@ class TrainConfig(Value):
 
     base: str = OFFLINE_MODEL
     """A model folder, a hub name, or the offline model."""
-    backend: Literal["tree", "trl"] = "tree"
-    """`tree`: all pairs of a tree in one pass. `trl`: TRL's trainers, pair by pair, as the reference."""
+    packing: Literal["tree", "trl"] = "tree"
+    """`tree`: all pairs of a tree in one pass. `trl`: TRL's trainers, pair by pair, as the reference; models that
+    cannot be trained on packed trees are trained so, and it is said."""
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    """Tokens of a packed sequence; longer trees are split, short ones lie together. Unset: 8,192 with FlexAttention,
+    4,096 with a dense mask."""
+    max_length: Annotated[int, Field(ge=1)] | None = None
+    """Tokens of the longest conversation to train on, the reply included; replies that come later are left out and
+    counted. Unset: what the model reads."""
+    attention: Literal["sdpa", "flex_attention"] | None = None
+    """What computes attention; unset: FlexAttention on a GPU, a dense mask elsewhere."""
     full_weights: bool = False
     """Train all weights (in float32, unless dtype says otherwise) and no adapter."""
+    quantization: Quantization = "none"
+    """Load the frozen weights in 4 bits (`nf4`, QLoRA) or 8 (`int8`)."""
     lora: LoraSettings = LoraSettings()
     """Low-rank adapters; leave the table out of a recipe for the defaults."""
     dtype: Precision = "auto"
@@ -92,53 +103,8 @@ class TrainConfig(Value):
     dpo: DpoConfig = DpoConfig()
     save_every: Annotated[int, Field(ge=1)] = 10
     """Optimizer steps between two savings of the state that a killed training goes on from."""
-
-
-@dataclass(frozen=True)
-class Job:
-    """One training stage: what to train on, from which checkpoint, and where the result goes."""
-
-    method: Method
-    trees: tuple[Tree, ...]
-    pairs: tuple[Preference, ...]
-    preference: PreferenceConfig
-    system: str
-    start: str
-    out: Path
-    config: TrainConfig
-    seed: int
-
-    @property
-    def work(self) -> Path:
-        """Where the state of an unfinished training is kept; removed when it is done."""
-        return self.out.with_name(f"{self.out.name}.unfinished")
-
-    @property
-    def stage(self) -> SftConfig | DpoConfig:
-        """The settings of this stage."""
-        return self.config.sft if self.method == "sft" else self.config.dpo
-
-    def replies(self, number: int) -> list[int]:
-        """The replies of one tree that this job computes: preferred ones for SFT, both sides of pairs for DPO."""
-        tree = self.trees[number]
-        if self.method == "sft":
-            return sorted(node for turn in tree.user_turns() for node in preferred(tree, turn, self.preference))
-        return sorted({node for pair in self.pairs_of(number) for node in (pair.chosen, pair.rejected)})
-
-    def pairs_of(self, number: int) -> tuple[Preference, ...]:
-        """The pairs of one tree."""
-        return tuple(self._pairs_by_tree.get(number, ()))
-
-    @cached_property
-    def _pairs_by_tree(self) -> dict[int, list[Preference]]:
-        by_tree: dict[int, list[Preference]] = {}
-        for pair in self.pairs:
-            by_tree.setdefault(pair.tree, []).append(pair)
-        return by_tree
-
-
-Progress: TypeAlias = Callable[[int, int, float], None]
-"""Called after each optimizer step with steps done, steps in all, and the loss."""
+    report_to: tuple[str, ...] = ()
+    """Where metrics go, as transformers names it: wandb, trackio, tensorboard and others; none by default."""
 
 
 def train(  # noqa: PLR0913 - what a stage reads, what it makes, and how
@@ -153,11 +119,12 @@ def train(  # noqa: PLR0913 - what a stage reads, what it makes, and how
     system: str | None = None,
     preference: PreferenceConfig = _DEFAULT_PREFERENCE,
     progress: Progress | None = None,
+    notice: Notice = silent,
 ) -> Manifest:
     """Train one stage and write its checkpoint to `out`. A killed training goes on from its last saved state.
 
     Args:
-        method: `sft` or `dpo`.
+        method: `sft`, its control `sft-rejected`, or `dpo`.
         trees: conversation trees of training personas.
         personas: the personas of the trees.
         config: settings.
@@ -167,6 +134,7 @@ def train(  # noqa: PLR0913 - what a stage reads, what it makes, and how
         system: the policy's system message; None: the one that the benchmark uses.
         preference: which replies are preferred to which.
         progress: called after every step.
+        notice: called with what is left out, and when the trees cannot be packed.
 
     Raises:
         LeakError: a tree belongs to a held-out persona, or to an unknown one.
@@ -183,23 +151,28 @@ def train(  # noqa: PLR0913 - what a stage reads, what it makes, and how
     _remove_half_saved(out)
     if method == "dpo" and config.dpo.trees is not None:
         trees = trees[: config.dpo.trees]
-    pairs = preferences(trees, preference) if method == "dpo" else ()
+    lessons, left_out = lessons_of(method, trees, preference)
+    if not lessons:
+        raise InputError(
+            f"There is nothing to train {method} on: no reply has a verdict, or no pair differs enough.",
+            mend="simulate more conversations, or lower preferences.min_margin in the recipe.",
+        )
+    told = left_out.told("pairs" if method == "dpo" else "replies")
+    if told:
+        notice(told)
+    mix = config.sft.mix if method == "sft" else None
     job = Job(
         method=method,
         trees=tuple(trees),
-        pairs=pairs,
-        preference=preference,
+        lessons=lessons,
+        chats=read_chats(mix, len(lessons), seed) if mix else (),
         system=policy_prompt() if system is None else system,
         start=resolve_model(start or config.base),
         out=out,
         config=config,
         seed=seed,
+        notice=notice,
     )
-    if not any(job.replies(number) for number in range(len(trees))):
-        raise InputError(
-            f"There is nothing to train {method} on: no reply has a verdict, or no pair differs enough.",
-            mend="simulate more conversations, or lower preferences.min_margin in the recipe.",
-        )
     return _run(job, progress)
 
 
@@ -225,17 +198,15 @@ def _run(job: Job, progress: Progress | None) -> Manifest:
         import transformers
     except ModuleNotFoundError as error:
         raise MissingExtra("transformers", "train") from error
-    if job.config.backend == "tree":
-        from interalign.training.tree_trainer import run
-    else:
-        from interalign.training.trl_trainer import run
-    data = _data_hash(job)
-    _settle_unfinished(job, data)
-    transformers.set_seed(job.seed % 2**32)
-    model, tokenizer = load_trainable(job)
+    from interalign.training.loop import fit
+
+    _settle_unfinished(job)
+    transformers.set_seed(job.trl_seed)
+    model, tokenizer = load_trainable(job.start, job.config)
     try:
-        steps, metrics = run(job, model, tokenizer, progress)
-    except TrainingError:
+        trainer, packing = _trainer(job, model, tokenizer, progress)
+        steps, metrics = fit(trainer, job)
+    except (InputError, TrainingError):
         # Going on from these states would only lead here again.
         shutil.rmtree(job.work, ignore_errors=True)
         raise
@@ -244,10 +215,10 @@ def _run(job: Job, progress: Progress | None) -> Manifest:
         method=job.method,
         base=job.config.base,
         parent=job.config.base if job.start == resolve_model(job.config.base) else Path(job.start).name,
-        data=data,
+        data=job.data_hash,
         seed=job.seed,
         steps=steps,
-        settings=_settings(job),
+        settings={**_settings(job), "packing": packing},
         versions=installed_versions(),
         metrics=metrics,
     )
@@ -256,15 +227,34 @@ def _run(job: Job, progress: Progress | None) -> Manifest:
     return manifest
 
 
+def _trainer(
+    job: Job, model: Any, tokenizer: Any, progress: Progress | None
+) -> tuple[WatchedTrainer, Literal["tree", "trl"]]:
+    """The trainer, and how it packs."""
+    from interalign.training import tree_trainer, trl_trainer
+    from interalign.training.packable import Unpackable
+
+    if job.config.packing == "tree":
+        try:
+            return tree_trainer.make_trainer(job, model, tokenizer, progress), "tree"
+        except Unpackable as reason:
+            job.notice(f"{reason.what} It is trained pair by pair.")
+    return trl_trainer.make_trainer(job, model, tokenizer, progress), "trl"
+
+
+_SHARED_SETTINGS = {"packing", "max_tokens", "max_length", "dtype", "quantization", "full_weights", "lora"}
+
+
 def _settings(job: Job) -> dict[str, Any]:
-    shared = job.config.model_dump(mode="json", include={"backend", "dtype", "full_weights", "lora"})
+    shared = job.config.model_dump(mode="json", include=_SHARED_SETTINGS)
     return {**shared, **job.stage.model_dump(mode="json")}
 
 
-def _settle_unfinished(job: Job, data: str) -> None:
+def _settle_unfinished(job: Job) -> None:
     """Note down which training the saved states belong to; refuse to go on from those of another one."""
     path = job.work / "job.json"
-    mine = {"method": job.method, "start": fingerprint(job.start), "data": data, "seed": job.seed, **_settings(job)}
+    origin = {"method": job.method, "start": fingerprint(job.start), "data": job.data_hash, "seed": job.seed}
+    mine = {**origin, **_settings(job)}
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -278,40 +268,3 @@ def _settle_unfinished(job: Job, data: str) -> None:
             f"{job.work} holds an unfinished training with other values of: {', '.join(differences)}.",
             mend="put the old values back to finish it, or remove the folder to start anew.",
         )
-
-
-def load_trainable(job: Job) -> tuple[Any, Any]:
-    """The model to train, with its adapter, and its tokenizer.
-
-    Trained weights are float32 unless the settings ask for less: small updates of a bfloat16 weight would round away.
-    A start that is an adapter is trained further; on top of full weights a new adapter is put, if there is to be one.
-    """
-    from peft import LoraConfig, PeftModel, get_peft_model
-
-    device = pick_device()
-    adapted = adapter_base(job.start)
-    frozen = adapted is not None or not job.config.full_weights
-    dtype = pick_dtype(device, job.config.dtype if frozen or job.config.dtype != "auto" else "float32")
-    model = load_weights(adapted or job.start, dtype)
-    with quiet():
-        if adapted is not None:
-            model = PeftModel.from_pretrained(model, job.start, is_trainable=True)
-        elif not job.config.full_weights:
-            lora = LoraConfig(
-                r=job.config.lora.rank,
-                lora_alpha=job.config.lora.alpha,
-                target_modules="all-linear",
-                task_type="CAUSAL_LM",
-            )
-            model = get_peft_model(model, lora)
-    return model.to(device), load_tokenizer(job.start)
-
-
-def _data_hash(job: Job) -> str:
-    digest = hashlib.sha256(job.system.encode())
-    digest.update(job.preference.model_dump_json().encode())
-    for tree in job.trees:
-        digest.update(tree.model_dump_json().encode())
-    for pair in job.pairs:
-        digest.update(pair.model_dump_json().encode())
-    return digest.hexdigest()

@@ -1,217 +1,344 @@
-"""Training on packed trees: transformers' Trainer with a packed batch and our loss."""
+"""Training on packed trees: the trainers of transformers and TRL, with packed sequences in place of rows.
+
+An optimizer step takes `trees_per_step` trees (per process), packs them into sequences of at most `max_tokens`, and
+goes through these one by one; the step's loss is the mean over all its pairs (SFT: target tokens), however they came
+to lie in sequences and on processes. The preference losses, their options and their metrics are TRL's.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
-import transformers
+from accelerate.utils import DistributedType, gather_object
+from datasets import Dataset
+from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.utils.data import Dataset
+from trl.models.utils import prepare_deepspeed
+from trl.trainer.dpo_trainer import DPOTrainer
 
-from interalign.errors import TrainingError
-from interalign.llm.libraries import saving
+from interalign.llm.libraries import quiet, saving
 from interalign.run import writing
-from interalign.training.loop import WatchedTrainer, fit, shared_arguments
-from interalign.training.objectives import dpo_loss, reply_logps, sft_loss, token_logps
-from interalign.training.packing import needed_nodes, pack
-from interalign.training.tokens import Segment, tree_segments
-from interalign.training.train import DpoConfig, Job, Progress
+from interalign.training.attention import attention_of
+from interalign.training.job import Job, Progress, context_length, fitting, refuse_too_long
+from interalign.training.loop import WatchedTrainer, shared_arguments
+from interalign.training.objectives import Rows, as_rows, row_mask, score_targets, sft_loss
+from interalign.training.options import trainer_config, trl_refusals
+from interalign.training.packable import Unpackable, reason_against
+from interalign.training.packing import Example, arranged, needed_nodes, pack, split
+from interalign.training.tokens import chat_segments, tree_segments
 
-__all__ = ["Example", "TreeTrainer", "collate", "make_trainer", "refuse_unpackable", "run"]
+__all__ = ["TreeDpoTrainer", "TreeSftTrainer", "collate", "examples_of", "make_trainer", "refuse_unpackable"]
 
-_ROUNDING = {torch.float32: 0.01}
-_COARSE_ROUNDING = 0.3
-"""Mean difference of a token's log-probability, in nats, that rounding may make. In float32 a leak shows. In bfloat16
-rounding alone makes 0.06 with SmolLM2, so there only what is grossly wrong is found."""
-
-_METRICS = ("loss", "accuracy", "reward_margin")
-
-
-@dataclass(frozen=True)
-class Example:
-    """One tree, ready to be packed.
-
-    `replies` are the nodes to train on; `pairs` (chosen, rejected) among them; `reference` the log-probability of
-    each reply under the reference model, in the order of `replies` (empty for SFT).
-    """
-
-    number: int
-    segments: tuple[Segment, ...]
-    replies: tuple[int, ...]
-    pairs: tuple[tuple[int, int], ...] = ()
-    reference: tuple[float, ...] = ()
+_MAX_TOKENS = {"sdpa": 4096, "flex_attention": 8192}
+"""The longest sequence where the recipe names none. A dense mask costs the square of it."""
 
 
 def collate(examples: Sequence[Example]) -> dict[str, Tensor]:
-    """Pack examples into one batch of one sequence, as tensors."""
-    packed = pack([(example.number, example.segments, example.replies) for example in examples])
+    """Pack examples into one sequence of n tokens, as tensors.
+
+    Returns:
+        `input_ids` and `positions` (1, n), `segment` (n,), `sees` (s, s), `targets`, `predictors`, `reply` and
+        `offset` (m,): see `Packed`, offset counts within the reply. `replies`: how many. For p pairs `chosen` and
+        `rejected` (p,), numbers of replies, and `reference` (2, p), their log-probabilities, if they are known.
+        `weight`: what a mean is taken over, p or, without pairs, m.
+    """
+    packed = pack(examples)
     place = {reply: index for index, reply in enumerate(packed.replies)}
     pairs = [
-        (place[example.number, chosen], place[example.number, rejected])
-        for example in examples
+        (place[index, chosen], place[index, rejected])
+        for index, example in enumerate(examples)
         for chosen, rejected in example.pairs
     ]
+    reply = torch.from_numpy(packed.reply)
+    starts = torch.searchsorted(reply, torch.arange(len(packed.replies)))
+    sides = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2)
+    reference = torch.tensor([of_pair for example in examples for of_pair in example.reference]).reshape(-1, 2)
     return {
         "input_ids": torch.from_numpy(packed.ids)[None],
         "positions": torch.from_numpy(packed.positions)[None],
-        "visible": torch.from_numpy(packed.visible)[None, None],
+        "segment": torch.from_numpy(packed.segment),
+        "sees": torch.from_numpy(packed.sees),
         "targets": torch.from_numpy(packed.targets),
         "predictors": torch.from_numpy(packed.predictors),
-        "reply": torch.from_numpy(packed.reply),
-        "reference": torch.tensor([value for example in examples for value in example.reference]),
-        "chosen": torch.tensor([chosen for chosen, _ in pairs], dtype=torch.long),
-        "rejected": torch.tensor([rejected for _, rejected in pairs], dtype=torch.long),
+        "reply": reply,
+        "offset": torch.arange(len(reply)) - starts[reply],
+        "replies": torch.tensor(len(packed.replies)),
+        "chosen": sides[:, 0],
+        "rejected": sides[:, 1],
+        "reference": reference.T,
+        "weight": torch.tensor(float(len(pairs) or len(reply))),
     }
 
 
-class _Examples(Dataset[Example]):
-    def __init__(self, examples: Sequence[Example]) -> None:
+def examples_of(job: Job, tokenizer: Any, limit: int) -> tuple[list[Example], int]:
+    """The trees and chats of a job as tokens, and how many replies or pairs are left out as longer than `limit`.
+
+    Raises:
+        TrainingError: the chat template does not fit.
+    """
+    examples, too_long = [], 0
+    for lesson in job.lessons:
+        tree = job.trees[lesson.tree]
+        segments = tree_segments(tree, needed_nodes(tree, lesson.replies), job.system, tokenizer)
+        tokens: dict[int | None, int] = {}
+        for segment in segments:
+            above = 0 if segment.parent is None else tokens[segments[segment.parent].node]
+            tokens[segment.node] = above + len(segment.ids)
+        kept, left_out = fitting(lesson, tokens.__getitem__, limit)
+        too_long += left_out
+        if left_out and kept.replies:
+            segments = tree_segments(tree, needed_nodes(tree, kept.replies), job.system, tokenizer)
+        if kept.replies:
+            examples.append(Example(lesson.tree, tuple(segments), kept.replies, kept.pairs))
+    for number, chat in enumerate(job.chats, len(job.trees)):
+        segments = chat_segments(chat, tokenizer)
+        if sum(len(segment.ids) for segment in segments) > limit:
+            too_long += 1
+            continue
+        replies = tuple(place for place, message in enumerate(chat) if message.role == "assistant")
+        examples.append(Example(number, tuple(segments), replies))
+    return examples, too_long
+
+
+def refuse_unpackable(model: Any, example: Example, longest: int) -> None:
+    """Refuse a model that does not compute for a packed reply what it computes for that reply alone.
+
+    Args:
+        model: the model.
+        example: a tree to try it on.
+        longest: tokens of the longest conversation that will be trained on.
+
+    Raises:
+        Unpackable: it is such a model.
+    """
+    one = replace(example, replies=example.replies[-1:], pairs=(), reference=())
+    batch = {name: tensor.to(model.device) for name, tensor in collate([one]).items()}
+    reason = reason_against(model, one, batch, longest)
+    if reason is not None:
+        raise Unpackable(
+            f"This model ({model.config.model_type}) cannot be trained on packed trees: {reason}.",
+            mend='train it with packing = "trl".',
+        )
+
+
+class _Packer:
+    """Examples by index to the sequences of a step."""
+
+    def __init__(self, examples: Sequence[Example], max_tokens: int) -> None:
         self._examples = examples
+        self._max_tokens = max_tokens
 
-    def __len__(self) -> int:
-        return len(self._examples)
-
-    def __getitem__(self, index: int) -> Example:
-        return self._examples[index]
+    def __call__(self, rows: Sequence[dict[str, int]]) -> dict[str, list[dict[str, Tensor]]]:
+        step = [self._examples[row["example"]] for row in rows]
+        return {"sequences": [collate(one) for one in arranged(step, self._max_tokens)]}
 
 
-class TreeTrainer(WatchedTrainer):
-    """Trainer over packed trees. `dpo` None: SFT."""
+def _dataset(examples: Sequence[Example]) -> Dataset:
+    return Dataset.from_dict({"example": list(range(len(examples)))})
 
-    def __init__(self, *, dpo: DpoConfig | None, **kwargs: Any) -> None:
+
+class _PackedSteps(WatchedTrainer):
+    """A trainer whose batches are lists of packed sequences."""
+
+    _share: Tensor | float = 1.0
+
+    def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
+        """The loss of one step, its gradients added up sequence by sequence."""
+        sequences = inputs["sequences"]
+        shares = self._shares(sequences)
+        loss = torch.zeros((), device=self.accelerator.device)
+        for index, share in enumerate(shares):
+            # Where another process has more sequences, this one goes through its last again for nothing, since models
+            # that are spread over processes compute together.
+            self._share = share
+            with self._not_yet_reduced(model, index < len(shares) - 1):
+                loss = loss + super().training_step(model, sequences[min(index, len(sequences) - 1)], *args, **kwargs)
+        self._share = 1.0
+        return loss
+
+    def _shares(self, sequences: Sequence[dict[str, Tensor]]) -> list[Tensor]:
+        """What each sequence's mean counts in the step's; as many as the process with the most sequences has."""
+        weights = torch.stack([sequence["weight"] for sequence in sequences]).to(self.accelerator.device)
+        processes = self.accelerator.num_processes
+        if processes == 1:
+            return list(weights / weights.sum())
+        counts = torch.stack([weights.sum(), torch.tensor(float(len(weights)), device=weights.device)])
+        everybody = self.accelerator.gather(counts[None]).reshape(-1, 2)
+        total, most = everybody[:, 0].sum(), int(everybody[:, 1].max())
+        # Gradients are averaged over processes, so each adds its part times their number.
+        return [*(weights * processes / total), *weights.new_zeros(most - len(weights))]
+
+    @contextmanager
+    def _not_yet_reduced(self, model: Any, more_to_come: bool) -> Iterator[None]:
+        """Within this block gradients add up in this process, and DeepSpeed does not step."""
+        if not more_to_come:
+            yield
+            return
+        state = self.accelerator.gradient_state
+        synced = state.sync_gradients
+        deepspeed = self.accelerator.distributed_type == DistributedType.DEEPSPEED
+        with self.accelerator.no_sync(model):
+            if deepspeed:
+                state._set_sync_gradients(False)
+            try:
+                yield
+            finally:
+                if deepspeed:
+                    state._set_sync_gradients(synced)
+
+    def floating_point_ops(self, inputs: dict[str, Any]) -> int:
+        """Of one step, by the usual rule of six operations per weight and token."""
+        tokens = sum(int(sequence["input_ids"].numel()) for sequence in inputs["sequences"])
+        model: Any = self.model
+        return 6 * tokens * int(model.num_parameters())
+
+
+class TreeSftTrainer(_PackedSteps):
+    """SFT on packed trees."""
+
+    def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self._dpo = dpo
-        self._last: dict[str, float] = {}
         # The loss is a mean over its own targets, so Trainer must not rescale it by a count of labels.
         self.model_accepts_loss_kwargs = False
 
     def compute_loss(
         self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
-        """The loss of one packed batch."""
-        logps = token_logps(model, inputs)
-        loss = sft_loss(logps) if self._dpo is None else self._preference_loss(logps, inputs, self._dpo)
+        """The loss of one packed sequence, as its share of the step's."""
+        loss = sft_loss(score_targets(model, inputs).logps) * self._share
         return (loss, {}) if return_outputs else loss
 
-    def _preference_loss(self, logps: Tensor, inputs: dict[str, Tensor], config: DpoConfig) -> Tensor:
-        policy = reply_logps(logps, inputs["reply"], len(inputs["reference"]))
-        loss, margins = dpo_loss(policy, inputs["reference"], inputs["chosen"], inputs["rejected"], config.beta)
-        self._last = {"accuracy": (margins > 0).float().mean().item(), "reward_margin": margins.mean().item()}
-        if config.sft_weight:
-            of_chosen = torch.isin(inputs["reply"], inputs["chosen"])
-            loss = loss + config.sft_weight * sft_loss(logps[of_chosen])
-        return loss
 
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Log Trainer's numbers with ours."""
-        super().log({**logs, **self._last} if "loss" in logs else logs, start_time)
+class TreeDpoTrainer(_PackedSteps, DPOTrainer):
+    """TRL's DPO on packed trees: every loss, option and metric of TRL, on log-probabilities from packed sequences.
+
+    `reference`: file where the log-probabilities of the model as it is now are kept; they are read from there when a
+    resumed training has no untrained model any more to ask.
+    """
+
+    def __init__(self, *, examples: list[Example], max_tokens: int, reference: Path, **kwargs: Any) -> None:
+        self._examples = examples
+        self._max_tokens = max_tokens
+        self._reference = reference
+        super().__init__(train_dataset=_dataset(examples), **kwargs)
+        # Beside an adapter that is trained on, TRL keeps a copy of it as the reference. The reference's
+        # log-probabilities are known by now, and the copy would be saved with every state and with the checkpoint.
+        if "ref" in getattr(self.model, "peft_config", {}):
+            self.model.delete_adapter("ref")  # type: ignore[union-attr,operator]
+
+    def _prepare_dataset(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        # Tokens are made before, node by node.
+        return dataset
+
+    def _precompute_ref_logps(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
+        known = load_file(self._reference) if self._reference.exists() else self._computed_reference()
+        # In place: the collator holds the same list.
+        for index, example in enumerate(self._examples):
+            pairs = [(chosen, rejected) for chosen, rejected in known[str(index)].tolist()]
+            self._examples[index] = replace(example, reference=tuple(pairs))
+        return dataset
+
+    def _computed_reference(self) -> dict[str, Tensor]:
+        """The reference of all trees, by their place, written to its file."""
+        accelerator = self.accelerator
+        model: Any = self.model
+        mine = range(accelerator.process_index, len(self._examples), accelerator.num_processes)
+        if self.is_deepspeed_enabled:
+            # Its weights may be spread over the processes, which then have to go through the same trees.
+            model, mine = prepare_deepspeed(model, accelerator), range(len(self._examples))
+        model.eval()
+        found = {str(index): self._of_reference(model, self._examples[index]) for index in mine}
+        if accelerator.num_processes > 1:
+            found = dict(gather_object(list(found.items())))
+        if accelerator.is_main_process:
+            with saving(self._reference), writing(self._reference) as beside:
+                save_file(found, beside)
+        accelerator.wait_for_everyone()
+        return found
+
+    def _of_reference(self, model: Any, example: Example) -> Tensor:
+        """Log-probabilities of a tree's pairs under the reference, in the order of its pairs: (p, 2)."""
+        found: dict[tuple[int, int], Tensor] = {}
+        for part in split(example, self._max_tokens):
+            sequence = {name: tensor.to(self.accelerator.device) for name, tensor in collate([part]).items()}
+            sides = self.compute_ref_log_probs(  # type: ignore[no-untyped-call]
+                _PackedModel(model, sequence), _rows_to_come(sequence)
+            )
+            found |= dict(zip(part.pairs, torch.stack(sides, dim=1).float().cpu(), strict=True))
+        return torch.stack([found[pair] for pair in example.pairs])
+
+    def _compute_loss(self, model: Any, inputs: dict[str, Tensor], return_outputs: bool) -> Any:
+        chosen, rejected = inputs["reference"]
+        rows = {**_rows_to_come(inputs), "ref_chosen_logps": chosen, "ref_rejected_logps": rejected}
+        loss = super()._compute_loss(_PackedModel(model, inputs), rows, return_outputs)  # type: ignore[no-untyped-call]
+        return loss * self._share
 
 
-def run(job: Job, model: Any, tokenizer: Any, progress: Progress | None) -> tuple[int, dict[str, float]]:
-    """Train `model` in place; returns the optimizer steps made and the last metrics.
+class _PackedModel:
+    """What TRL's trainer asks for the log-probabilities of rows, answering from one pass over a packed sequence."""
+
+    def __init__(self, model: Any, sequence: dict[str, Tensor]) -> None:
+        self._model = model
+        self._sequence = sequence
+
+    def __call__(self, **rows: Any) -> Rows:
+        scores = score_targets(self._model, self._sequence, moments=torch.is_grad_enabled())
+        return as_rows(scores, self._sequence)
+
+
+def _rows_to_come(sequence: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The batch that TRL's trainer sees: where rows have tokens, with one token before each as in its own batches."""
+    written = torch.nn.functional.pad(row_mask(sequence).long(), (1, 0))
+    return {
+        "input_ids": torch.zeros_like(written),
+        "completion_mask": written,
+        # Only counted: these are the tokens that go through the model.
+        "attention_mask": torch.ones_like(sequence["input_ids"]),
+    }
+
+
+def make_trainer(job: Job, model: Any, tokenizer: Any, progress: Progress | None = None) -> _PackedSteps:
+    """The trainer of a job on packed trees, ready to train.
 
     Raises:
-        TrainingError: the template does not fit, or the loss is no longer finite.
-        StorageError: a state cannot be saved.
+        Unpackable: the model cannot be trained on packed trees.
+        TrainingError: the chat template does not fit, or nothing is left to train on.
+        InputError: an option that the recipe passes through is wrong.
     """
-    trainer = make_trainer(job, model, tokenizer, progress)
-    steps, metrics = fit(trainer, job)
-    return steps, {name: metrics[name] for name in _METRICS if name in metrics}
+    arguments = {
+        **shared_arguments(job),
+        "per_device_train_batch_size": job.stage.trees_per_step,
+        "remove_unused_columns": False,
+        # Balancing experts wants whole rows; TRL's own trainers do it.
+        "router_aux_loss_coef": 0.0,
+    }
+    with quiet(), trl_refusals(job):
+        config = trainer_config(job, arguments, packed=True)
+        examples, too_long = examples_of(job, tokenizer, context_length(job, model))
+        refuse_too_long(job, too_long, nothing_left=not examples)
+        refuse_unpackable(model, min(examples, key=lambda one: one.tokens), max(map(_longest, examples)))
+        max_tokens = job.config.max_tokens or _MAX_TOKENS[attention_of(model)]
+        shared = {
+            "progress": progress,
+            "model": model,
+            "args": config,
+            "data_collator": _Packer(examples, max_tokens),
+            "processing_class": tokenizer,
+        }
+        if job.method == "dpo":
+            reference = job.work / "reference.safetensors"
+            return TreeDpoTrainer(examples=examples, max_tokens=max_tokens, reference=reference, **shared)
+        return TreeSftTrainer(train_dataset=_dataset(examples), **shared)
 
 
-def make_trainer(job: Job, model: Any, tokenizer: Any, progress: Progress | None = None) -> TreeTrainer:
-    """The trainer of a job, ready to train; raises TrainingError when template or model cannot be packed."""
-    examples = _examples(job, tokenizer)
-    refuse_unpackable(model, examples[0])
-    if job.method == "dpo":
-        examples = _with_reference(job, examples, model)
-    return TreeTrainer(
-        dpo=job.config.dpo if job.method == "dpo" else None,
-        progress=progress,
-        model=model,
-        args=transformers.TrainingArguments(
-            **shared_arguments(job),
-            per_device_train_batch_size=job.stage.trees_per_step,
-            remove_unused_columns=False,
-        ),
-        train_dataset=_Examples(examples),
-        data_collator=collate,
-    )
-
-
-def _examples(job: Job, tokenizer: Any) -> list[Example]:
-    examples = []
-    for number, tree in enumerate(job.trees):
-        replies = job.replies(number)
-        if not replies:
-            continue
-        segments = tree_segments(tree, needed_nodes(tree, replies), job.system, tokenizer)
-        pairs = tuple((pair.chosen, pair.rejected) for pair in job.pairs_of(number))
-        examples.append(Example(number, tuple(segments), tuple(replies), pairs))
-    return examples
-
-
-def refuse_unpackable(model: Any, example: Example) -> None:
-    """Refuse a model that does not compute for a packed reply what it computes for that reply alone.
-
-    Recurrent layers and sliding windows do not follow the mask: siblings would leak into each other, silently.
-
-    Raises:
-        TrainingError: the two differ by more than rounding explains.
-    """
-    reply = example.replies[-1]
-    one = Example(example.number, example.segments, (reply,))
-    batch = {name: tensor.to(model.device) for name, tensor in collate([one]).items()}
-    ids = torch.tensor([_path_ids(example.segments, reply)], device=model.device)
-    count = len(batch["targets"])
-    model.eval()
-    with torch.inference_mode():
-        packed = token_logps(model, batch)
-        logits = model(input_ids=ids, use_cache=False).logits[0, -count - 1 : -1]
-        alone = logits.float().log_softmax(dim=-1).gather(1, ids[0, -count:, None])[:, 0]
-    difference = (packed - alone).abs().mean().item()
-    if difference > _ROUNDING.get(logits.dtype, _COARSE_ROUNDING):
-        raise TrainingError(
-            f"This model ({model.config.model_type}) cannot be trained on packed trees: log-probabilities are off by "
-            f"{difference:.2g} per token, because its layers do not keep to the attention mask.",
-            mend='train it with backend = "trl".',
-        )
-
-
-def _path_ids(segments: Sequence[Segment], node: int) -> list[int]:
-    """The tokens of a node's whole conversation, its own included."""
-    backwards: list[Segment] = []
-    place = next((index for index, segment in enumerate(segments) if segment.node == node), None)
-    while place is not None:
-        backwards.append(segments[place])
-        place = segments[place].parent
-    return [token for segment in reversed(backwards) for token in segment.ids]
-
-
-def _with_reference(job: Job, examples: Sequence[Example], model: Any) -> list[Example]:
-    """The examples with the log-probabilities of the model as it is now: the reference of DPO, computed once.
-
-    They are kept beside the training state, because a resumed training has no untrained model any more to ask.
-    """
-    path = job.work / "reference.pt"
-    if path.exists():
-        reference = torch.load(path, weights_only=True)
-    else:
-        reference = {str(example.number): _reference(example, model) for example in examples}
-        with saving(path), writing(path) as beside:
-            torch.save(reference, beside)
-    return [
-        Example(one.number, one.segments, one.replies, one.pairs, tuple(reference[str(one.number)].tolist()))
-        for one in examples
-    ]
-
-
-def _reference(example: Example, model: Any) -> Tensor:
-    batch = {name: tensor.to(model.device) for name, tensor in collate([example]).items()}
-    model.eval()
-    with torch.inference_mode():
-        logps = reply_logps(token_logps(model, batch), batch["reply"], len(example.replies))
-    return logps.cpu()
+def _longest(example: Example) -> int:
+    """Tokens of the longest conversation in an example."""
+    down_to: list[int] = []
+    for segment in example.segments:
+        down_to.append(len(segment.ids) + (0 if segment.parent is None else down_to[segment.parent]))
+    return max(down_to)

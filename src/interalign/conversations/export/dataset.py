@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from importlib.resources import files
+from itertools import islice
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
@@ -24,7 +25,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from interalign.conversations.export.aloe import aloe_records
 from interalign.conversations.export.rows import Row, dpo_rows, kto_rows, reward_rows, sft_rows, trajectory_rows
 from interalign.conversations.hygiene import pair_hygiene
-from interalign.conversations.preferences import PreferenceConfig, preferences
+from interalign.conversations.preferences import PreferenceConfig, each_preference
 from interalign.conversations.tree import Tree
 from interalign.errors import InputError, LeakError, MissingExtra
 from interalign.personas.persona import Persona, Split
@@ -45,7 +46,9 @@ FORMS: Mapping[Form, str] = {
 }
 """What each form holds."""
 
-_ROWS: Mapping[Form, Callable[[Sequence[Tree], PreferenceConfig, str], Iterator[Row]]] = {
+_ROWS_AT_ONCE = 1000
+
+_ROWS: Mapping[Form, Callable[[Iterable[Tree], PreferenceConfig, str], Iterator[Row]]] = {
     "dpo": dpo_rows,
     "sft": sft_rows,
     "kto": kto_rows,
@@ -108,11 +111,11 @@ def write_export(
 
 
 def write_preference_tables(folder: Path, trees: Sequence[Tree], config: PreferenceConfig, system: str) -> None:
-    """Write `dpo.parquet` and `sft.parquet`, with the rows of `dpo_rows` and `sft_rows`.
+    """Write `dpo.parquet` and `sft.parquet`, with the rows of `dpo_rows` and `sft_rows`, a thousand at a time.
 
     Args:
         folder: where to write.
-        trees: the trees.
+        trees: the trees, gone through three times, one in memory at a time.
         config: which pairs count.
         system: the policy's system message, first in every prompt.
 
@@ -120,7 +123,7 @@ def write_preference_tables(folder: Path, trees: Sequence[Tree], config: Prefere
         InputError: no pair of siblings differs enough.
         StorageError: the disk is full or cannot be written.
     """
-    if not preferences(trees, config):
+    if next(each_preference(trees, config), None) is None:
         raise InputError(
             "No two sibling replies differ by the wanted margin, so there is nothing to prefer.",
             mend="lower preferences.min_margin in the recipe, or simulate more conversations.",
@@ -180,8 +183,13 @@ def _write_parquet(path: Path, rows: Iterable[Row]) -> None:
         from pyarrow import parquet
     except ModuleNotFoundError as error:
         raise MissingExtra("pyarrow", "train") from error
-    with writing(path) as beside:
-        parquet.write_table(pyarrow.Table.from_pylist(list(rows)), beside)
+    left = iter(rows)
+    # The first rows tell the types of all: no column is empty in a whole batch and filled in the next.
+    first = pyarrow.Table.from_pylist(list(islice(left, _ROWS_AT_ONCE)))
+    with writing(path) as beside, parquet.ParquetWriter(beside, first.schema) as table:
+        table.write_table(first)
+        while batch := list(islice(left, _ROWS_AT_ONCE)):
+            table.write_table(pyarrow.Table.from_pylist(batch, schema=first.schema))
 
 
 def _card(

@@ -2,18 +2,19 @@
 
 Every text stands in message lists, so that a trainer applies the chat template of its own model. A row also tells the
 turn, the persona and, where it has one, the judge's margin; trainers pass over such columns. Rows come in the order of
-the trees, and an empty system message is left out.
+the trees, one tree after the other, and an empty system message is left out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from operator import itemgetter
 from typing import Any, TypeAlias
 
 from interalign.conversations.preferences import (
     Preference,
     PreferenceConfig,
+    each_preference,
     length_matched,
     preferences,
     preferred,
@@ -26,10 +27,9 @@ __all__ = ["Row", "dpo_rows", "kto_rows", "reward_rows", "sft_rows", "trajectory
 Row: TypeAlias = dict[str, Any]
 
 
-def dpo_rows(trees: Sequence[Tree], config: PreferenceConfig, system: str) -> Iterator[Row]:
+def dpo_rows(trees: Iterable[Tree], config: PreferenceConfig, system: str) -> Iterator[Row]:
     """One row for each preference: `prompt`, `chosen` and `rejected` (message lists), `margin`, `turn`, sources."""
-    for pair in preferences(trees, config):
-        tree = trees[pair.tree]
+    for tree, pair in each_preference(trees, config):
         chosen, rejected = tree.nodes[pair.chosen], tree.nodes[pair.rejected]
         yield {
             "prompt": _opened(tree.chat(pair.chosen)[:-1], system),
@@ -43,7 +43,7 @@ def dpo_rows(trees: Sequence[Tree], config: PreferenceConfig, system: str) -> It
         }
 
 
-def sft_rows(trees: Sequence[Tree], config: PreferenceConfig, system: str) -> Iterator[Row]:
+def sft_rows(trees: Iterable[Tree], config: PreferenceConfig, system: str) -> Iterator[Row]:
     """One row for each preferred reply: `messages`, `turn`.
 
     The last message is the one to train on; those before it are the branch that the conversation really took, in which
@@ -59,33 +59,31 @@ def sft_rows(trees: Sequence[Tree], config: PreferenceConfig, system: str) -> It
                 }
 
 
-def kto_rows(trees: Sequence[Tree], config: PreferenceConfig, system: str) -> Iterator[Row]:
+def kto_rows(trees: Iterable[Tree], config: PreferenceConfig, system: str) -> Iterator[Row]:
     """One row for each reply of a preference: `prompt`, `completion` (message lists), `label` (bool), `turn`, `source`.
 
     A reply that is chosen in one preference and rejected in another is neither good nor bad and has no row.
     """
-    pairs = preferences(trees, config)
-    good = {(pair.tree, pair.chosen) for pair in pairs}
-    bad = {(pair.tree, pair.rejected) for pair in pairs}
-    for index, node in sorted(good ^ bad):
-        tree = trees[index]
-        yield {
-            "prompt": _opened(tree.chat(node)[:-1], system),
-            "completion": as_dicts(tree.chat(node)[-1:]),
-            "label": (index, node) in good,
-            "turn": tree.turn(node),
-            "source": tree.nodes[node].source,
-            "persona_id": tree.persona_id,
-        }
+    for tree in trees:
+        pairs = preferences([tree], config)
+        good, bad = {pair.chosen for pair in pairs}, {pair.rejected for pair in pairs}
+        for node in sorted(good ^ bad):
+            yield {
+                "prompt": _opened(tree.chat(node)[:-1], system),
+                "completion": as_dicts(tree.chat(node)[-1:]),
+                "label": node in good,
+                "turn": tree.turn(node),
+                "source": tree.nodes[node].source,
+                "persona_id": tree.persona_id,
+            }
 
 
-def reward_rows(trees: Sequence[Tree], config: PreferenceConfig, system: str) -> Iterator[Row]:
+def reward_rows(trees: Iterable[Tree], config: PreferenceConfig, system: str) -> Iterator[Row]:
     """One row for each preference: `chosen` and `rejected` as whole chats, `score_gap`, `turn`.
 
     The judge's margin is called `score_gap` here, because TRL's reward trainer takes a column `margin` into its loss.
     """
-    for pair in preferences(trees, config):
-        tree = trees[pair.tree]
+    for tree, pair in each_preference(trees, config):
         yield {
             "chosen": _opened(tree.chat(pair.chosen), system),
             "rejected": _opened(tree.chat(pair.rejected), system),
@@ -95,7 +93,7 @@ def reward_rows(trees: Sequence[Tree], config: PreferenceConfig, system: str) ->
         }
 
 
-def trajectory_rows(trees: Sequence[Tree], config: PreferenceConfig, system: str) -> Iterator[Row]:
+def trajectory_rows(trees: Iterable[Tree], config: PreferenceConfig, system: str) -> Iterator[Row]:
     """One row for each two ways that a conversation took from some user turn on: `prompt`, `chosen`, `rejected`.
 
     `prompt` ends with the user turn where the two part, `turn` is that turn, `turns` how many both go on, and `margin`
@@ -121,7 +119,7 @@ def trajectory_rows(trees: Sequence[Tree], config: PreferenceConfig, system: str
         }
 
 
-def _partings(trees: Sequence[Tree], config: PreferenceConfig) -> Iterator[tuple[Tree, Preference]]:
+def _partings(trees: Iterable[Tree], config: PreferenceConfig) -> Iterator[tuple[Tree, Preference]]:
     """Two leaves of a tree each, as a preference."""
     for index, tree in enumerate(trees):
         for user_node, ways in _ways(tree).items():

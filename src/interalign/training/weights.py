@@ -1,0 +1,101 @@
+"""The weights that are trained: all of a model's, or an adapter's beside frozen ones, quantised or not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
+from pydantic import Field
+
+from interalign.errors import InputError, MissingExtra
+from interalign.llm.hardware import pick_device, pick_dtype
+from interalign.llm.libraries import quiet
+from interalign.llm.local import adapter_base, load_tokenizer, load_weights
+from interalign.messages import Value
+from interalign.training.attention import pick_attention
+
+if TYPE_CHECKING:
+    from interalign.training.train import TrainConfig
+
+__all__ = ["LoraSettings", "Quantization", "load_trainable"]
+
+Quantization: TypeAlias = Literal["none", "nf4", "int8"]
+
+
+class LoraSettings(Value):
+    """Low-rank adaptation (Hu et al. 2021)."""
+
+    rank: Annotated[int, Field(ge=1)] = 16
+    """Rank of the update matrices."""
+    alpha: Annotated[int, Field(ge=1)] = 32
+    """Scale: updates are multiplied by alpha / rank."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of the adapter's inputs that is dropped. DPO trains without any."""
+    targets: tuple[str, ...] = ()
+    """Names of the modules that get an adapter; none: all linear layers but the output layer."""
+
+
+def load_trainable(start: str, config: TrainConfig) -> tuple[Any, Any]:
+    """The model to train, with its adapter, and its tokenizer.
+
+    Trained weights are float32 unless the settings ask for less: small updates of a bfloat16 weight would round away.
+    A start that is an adapter is trained further; on top of full weights a new adapter is put, if there is to be one.
+
+    Raises:
+        InputError: all weights of a quantised model were to be trained.
+        MissingExtra: quantisation needs a package that is not installed.
+        ModelError: the start cannot be loaded.
+    """
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    device = pick_device()
+    adapted = adapter_base(start)
+    frozen = adapted is not None or not config.full_weights
+    if config.quantization != "none" and not frozen:
+        raise InputError(
+            "The weights of a quantised model cannot be trained themselves.",
+            mend='leave out full_weights to train an adapter on them, or set quantization = "none".',
+        )
+    dtype = pick_dtype(device, config.dtype if frozen or config.dtype != "auto" else "float32")
+    model = load_weights(
+        adapted or start,
+        dtype,
+        attn_implementation=config.attention or pick_attention(device),
+        **_quantised(config.quantization, dtype),
+    )
+    with quiet():
+        if config.quantization != "none":
+            from peft import prepare_model_for_kbit_training
+
+            model = prepare_model_for_kbit_training(  # type: ignore[no-untyped-call]
+                model, use_gradient_checkpointing=False
+            )
+        if adapted is not None:
+            model = PeftModel.from_pretrained(model, start, is_trainable=True)
+        elif not config.full_weights:
+            lora = LoraConfig(
+                r=config.lora.rank,
+                lora_alpha=config.lora.alpha,
+                lora_dropout=config.lora.dropout,
+                target_modules=list(config.lora.targets) or "all-linear",
+                task_type="CAUSAL_LM",
+            )
+            model = get_peft_model(model, lora)
+    # A quantised model is put on its device as it is loaded.
+    return (model if config.quantization != "none" else model.to(device)), load_tokenizer(start)
+
+
+def _quantised(quantization: Quantization, dtype: Any) -> dict[str, Any]:
+    if quantization == "none":
+        return {}
+    try:
+        import bitsandbytes  # type: ignore[import-not-found,unused-ignore]  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise MissingExtra("bitsandbytes", "qlora") from error
+    from transformers import BitsAndBytesConfig
+
+    if quantization == "int8":
+        return {"quantization_config": BitsAndBytesConfig(load_in_8bit=True)}  # type: ignore[no-untyped-call]
+    nf4 = BitsAndBytesConfig(  # type: ignore[no-untyped-call]
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+    return {"quantization_config": nf4}
