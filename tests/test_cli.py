@@ -143,4 +143,4 @@ def test_a_model_folder_without_weights(tmp_path: Path, recipe: Path) -> None:
 
 
 def test_a_method_that_does_not_exist(tmp_path: Path) -> None:
-    assert_one_clear_line(interalign("train", "--method", "ppo", cwd=tmp_path), 2, "'ppo'", "sft, dpo or both")
+    assert_one_clear_line(interalign("train", "--method", "ppo", cwd=tmp_path), 2, "'ppo'", "sft, sft-rejected, dpo, both")

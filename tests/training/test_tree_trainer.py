@@ -186,7 +186,7 @@ def test_chats_of_another_dataset_are_learnt_beside_the_trees(
 
 
 @pytest.mark.parametrize(("method", "options", "says"), [
-    ("dpo", {"lable_smoothing": 0.1}, r"\[train.dpo.trl\].*no option 'lable_smoothing'.*did you mean 'label_smoothing'"),
+    ("dpo", {"lable_smoothing": 0.1}, r"\[train.dpo.trl\].*no option 'lable_smoothing'.*mean 'label_smoothing'"),
     ("dpo", {"learning_rate": 0.1}, r"'learning_rate' is settled by interalign.*set learning_rate"),
     ("dpo", {"padding_free": True}, r"'padding_free' means nothing for packed trees.*packing = \"trl\""),
     ("dpo", {"loss_type": ["exo_pair"]}, r"\[train.dpo.trl\].*TRL refuses this.*[Ll]abel smoothing"),

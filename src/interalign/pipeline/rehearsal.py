@@ -11,10 +11,9 @@ from interalign.conversations.cast import cast_of, roles_of
 from interalign.conversations.simulate import RolesConfig, grow_trees
 from interalign.errors import InputError
 from interalign.llm.account import RoleUsage
-from interalign.llm.backends import costs_nothing, label
+from interalign.llm.backends import check_limits, costs_nothing, label
 from interalign.llm.model import Answer, ChatModel, Request
 from interalign.llm.prices import FREE, Prices
-from interalign.messages import Chat
 from interalign.personas.persona import Persona
 from interalign.recipe import Recipe
 from interalign.roles.llm.player import Player, instructions
@@ -36,7 +35,7 @@ def estimate(personas: Sequence[Persona], recipe: Recipe, prices: Prices) -> tup
     characters. Retries of faulty turns are not in it. Where a price is unknown, so is the money.
 
     Raises:
-        InputError: there is nobody to talk to.
+        InputError: there is nobody to talk to, or a model of the roles is limited in two ways.
     """
     heard = _rehearse(personas[:_REHEARSED], recipe, _REPLY_TOKENS)
     scale = len(personas) / min(len(personas), _REHEARSED)
@@ -62,14 +61,15 @@ def estimate(personas: Sequence[Persona], recipe: Recipe, prices: Prices) -> tup
     return tuple(rows)
 
 
-def sample_calls(personas: Sequence[Persona], recipe: Recipe) -> dict[str, Chat]:
-    """For each role the messages of one call, from the last turn of a rehearsal.
+def sample_calls(personas: Sequence[Persona], recipe: Recipe) -> dict[str, Request]:
+    """For each role one call, from the last turn of a rehearsal.
 
     Raises:
-        InputError: there is nobody to talk to.
+        InputError: as `estimate`.
     """
     heard = _rehearse(personas[:1], recipe, 0)
-    return {role: heard[role].last for role in roles_of(_roles(recipe))}
+    said = {role: heard[role].last for role in roles_of(_roles(recipe))}
+    return {role: request for role, request in said.items() if request is not None}
 
 
 @dataclass
@@ -78,7 +78,7 @@ class _Heard:
 
     calls: int = 0
     characters: list[int] = field(default_factory=lambda: [0, 0])
-    last: Chat = ()
+    last: Request | None = None
 
     @property
     def tokens(self) -> tuple[float, float]:
@@ -107,14 +107,16 @@ class _Overheard:
         self._heard.calls += 1
         self._heard.characters[0] += sum(len(message.content) for message in request.messages)
         self._heard.characters[1] += len(answer.text)
-        self._heard.last = request.messages
+        self._heard.last = request
         return answer
 
 
 def _roles(recipe: Recipe) -> RolesConfig:
     if recipe.simulate.roles is None:
         raise InputError("Rules play all roles of this recipe, so there are no calls.", mend="name models for them.")
-    return recipe.simulate.roles
+    played = recipe.simulate.roles
+    check_limits(one.model for role in roles_of(played).values() for one in role.models)
+    return played
 
 
 def _rehearse(personas: Sequence[Persona], recipe: Recipe, reply_tokens: int) -> Mapping[str, _Heard]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-import torch
-
 if TYPE_CHECKING:
     from torch import Tensor
     from torch.nn.attention.flex_attention import BlockMask
@@ -39,8 +37,10 @@ def mask(segment: Tensor, sees: Tensor, attention: Attention) -> Tensor | BlockM
     Returns:
         (1, 1, n, n) bool, or the same as a block mask.
     """
+    import torch
+
+    count = len(segment)
     if attention == "sdpa":
-        count = len(segment)
         causal = torch.ones(count, count, dtype=torch.bool, device=segment.device).tril_()
         return (sees[segment][:, segment] & causal)[None, None]
     from torch.nn.attention.flex_attention import create_block_mask
@@ -48,5 +48,4 @@ def mask(segment: Tensor, sees: Tensor, attention: Attention) -> Tensor | BlockM
     def visible(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         return sees[segment[query], segment[key]] & (key <= query)
 
-    count = len(segment)
     return create_block_mask(visible, None, None, count, count, device=segment.device.type)

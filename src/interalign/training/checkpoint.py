@@ -77,7 +77,7 @@ def save_checkpoint(folder: Path, model: Any, tokenizer: Any, manifest: Manifest
             model.save_pretrained(beside, safe_serialization=True)
             tokenizer.save_pretrained(beside)
             write_json(beside / MANIFEST, manifest)
-            write_text(beside / "README.md", _card(manifest, adapter=(beside / "adapter_config.json").exists()))
+            write_text(beside / "README.md", _card(manifest))
             beside.chmod(0o755)
             os.replace(beside, folder)
         finally:
@@ -123,7 +123,7 @@ def as_table(found: Mapping[Path, Manifest]) -> Table:
     return table
 
 
-def _card(manifest: Manifest, *, adapter: bool) -> str:
+def _card(manifest: Manifest) -> str:
     metrics = "\n".join(f"| {name} | {value:.4g} |" for name, value in manifest.metrics.items())
     lines: Mapping[str, str] = {
         "Method": manifest.method,
@@ -133,10 +133,6 @@ def _card(manifest: Manifest, *, adapter: bool) -> str:
         "Training data (SHA-256)": manifest.data,
     }
     facts = "\n".join(f"- {name}: {value}" for name, value in lines.items())
-    kind, package = ("AutoPeftModelForCausalLM", "peft") if adapter else ("AutoModelForCausalLM", "transformers")
-    imports = f"from {package} import {kind}\nfrom transformers import AutoTokenizer"
-    if not adapter:
-        imports = f"from transformers import {kind}, AutoTokenizer"
     return f"""# {manifest.name}
 
 Trained with [interalign](https://pypi.org/project/interalign/) to get to know the person it talks to.
@@ -144,8 +140,8 @@ Trained with [interalign](https://pypi.org/project/interalign/) to get to know t
 {facts}
 
 ```python
-{imports}
-model = {kind}.from_pretrained("path/to/{manifest.name}")
+from transformers import AutoModelForCausalLM, AutoTokenizer
+model = AutoModelForCausalLM.from_pretrained("path/to/{manifest.name}")
 tokenizer = AutoTokenizer.from_pretrained("path/to/{manifest.name}")
 ```
 

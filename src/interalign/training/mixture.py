@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from logging import CRITICAL
 from pathlib import Path
 from random import Random
 from typing import Annotated, Any
@@ -25,7 +27,8 @@ class MixConfig(Value):
 
     dataset: str
     """A JSONL, JSON or Parquet file, a folder, or a hub name. Its rows hold a chat as `messages` (role, content), as
-    `conversations` (from, value), or as `prompt` and `completion`, each a text or messages."""
+    `conversations` (from, value), or as `prompt` and `completion`, each a text or messages. Rows in which user and
+    assistant do not take turns, or one of them says nothing, are passed over."""
     split: str = "train"
     """Which split of it."""
     chats_per_tree: Annotated[float, Field(gt=0)] = 1.0
@@ -67,28 +70,53 @@ def _rows(config: MixConfig) -> Any:
     except ModuleNotFoundError as error:
         raise MissingExtra("datasets", "train") from error
     path = Path(config.dataset)
+    kind = _FORMATS.get(path.suffix)
+    if kind and not path.is_file():
+        raise InputError(f"There is no file {config.dataset}.", mend="correct train.sft.mix.dataset in the recipe.")
     try:
-        with quiet():
-            if path.is_file() and path.suffix in _FORMATS:
-                return datasets.load_dataset(_FORMATS[path.suffix], data_files=str(path), split="train")
+        with quiet(), _silent(datasets):
+            if kind:
+                return datasets.load_dataset(kind, data_files=str(path), split="train")
             return datasets.load_dataset(config.dataset, split=config.split)
-    except (OSError, ValueError, ConnectionError, datasets.exceptions.DatasetGenerationError) as error:
-        first_line = str(error).strip().partition("\n")[0]
+    # An empty file is told by StopIteration.
+    except (OSError, ValueError, KeyError, StopIteration, datasets.exceptions.DatasetsError) as error:
         raise InputError(
-            f"The dataset {config.dataset!r} cannot be read: {first_line}",
+            f"The dataset {config.dataset!r} cannot be read: {_reason(error)}",
             mend="name a JSONL, JSON or Parquet file, a folder, or a hub name, and one of its splits.",
         ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """The first line of what went wrong at first: datasets hides it behind an error of its own."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).strip().partition("\n")[0] or "it is empty"
+
+
+@contextmanager
+def _silent(datasets: Any) -> Iterator[None]:
+    """Within this block datasets logs no errors: it also raises them, and they are told once."""
+    before = datasets.logging.get_verbosity()
+    datasets.logging.set_verbosity(CRITICAL)
+    try:
+        yield
+    finally:
+        datasets.logging.set_verbosity(before)
 
 
 def _chat(row: Mapping[str, Any]) -> Chat | None:
     """The chat in a row, up to its last answer; None when there is none."""
     try:
         messages = list(_messages(row))
-    except (KeyError, TypeError, ValidationError):
+    except (AttributeError, KeyError, TypeError, ValidationError):
         return None
     while messages and messages[-1].role != "assistant":
         messages.pop()
-    return tuple(messages) or None
+    roles = [message.role for message in messages]
+    turns = roles[1:] if roles[:1] == ["system"] else roles
+    # A chat template refuses what does not alternate, and one refusal would end the whole training.
+    in_turn = bool(turns) and turns == ["user", "assistant"] * (len(turns) // 2)
+    return tuple(messages) if in_turn and all(message.content for message in messages) else None
 
 
 def _messages(row: Mapping[str, Any]) -> Iterator[Message]:
@@ -99,7 +127,8 @@ def _messages(row: Mapping[str, Any]) -> Iterator[Message]:
     else:
         said = [*_side(row["prompt"], "user"), *_side(row["completion"], "assistant")]
     for role, content in said:
-        yield Message(role=_ROLES.get(role, role), content=content)
+        # White space around it would melt into the tokens of the template, which packing keeps apart.
+        yield Message(role=_ROLES.get(role, role), content=content.strip())
 
 
 def _side(said: Any, role: str) -> list[tuple[Any, Any]]:

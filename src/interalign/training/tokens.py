@@ -1,12 +1,15 @@
 """Messages to tokens, through a model's own chat template, one tree node at a time.
 
 Packing needs each message's tokens to be the same whatever follows it. A template that rewrites earlier turns (as
-those of thinking models do) breaks that; it is found out here and refused, not trained on wrongly.
+those of thinking models do) breaks that. What a reply is trained on begins where the template's generation prompt
+ends. A template without one would have its opening trained on. Both are found out here and refused, not trained on
+wrongly.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +26,9 @@ class Segment:
 
     `parent` is the index of the segment before it on its path (None for the system message), `node` the tree node it
     comes from (None for the system message). The first `header` tokens open the message ("<|im_start|>assistant");
-    the others are what its author writes, end mark included, and are what a reply is trained on.
+    the others are what its author writes, end mark included, and are what a reply is trained on. Templates that end a
+    user's turn with what opens the reply ("[/INST]") leave a reply no header; those that put the system message into
+    the first user turn leave the system message no tokens.
     """
 
     ids: tuple[int, ...]
@@ -42,12 +47,13 @@ def tree_segments(tree: Tree, nodes: Sequence[int], system: str, tokenizer: Any)
         tokenizer: a Hugging Face tokenizer with a chat template.
 
     Raises:
-        TrainingError: the template rewrites earlier messages, or has no place for a system message.
+        TrainingError: the template rewrites earlier messages, has no place for a system message, or does not say where
+            a reply begins.
     """
     opening: Chat = (Message(role="system", content=system),)
     if nodes:
         _refuse_deaf(tokenizer, system, tree.chat(nodes[0]))
-    root = _render(tokenizer, opening)
+    root = _rendered_opening(tokenizer, opening)
     segments = [Segment(ids=tuple(root), header=len(root), parent=None, node=None)]
     rendered: dict[int | None, list[int]] = {None: root}
     place: dict[int | None, int] = {None: 0}
@@ -64,7 +70,7 @@ def chat_segments(chat: Chat, tokenizer: Any) -> list[Segment]:
     """A conversation that does not branch as segments, one a message; `node` is the message's place.
 
     Raises:
-        TrainingError: the template refuses the chat, or rewrites earlier messages.
+        TrainingError: the template refuses the chat, rewrites earlier messages, or does not say where a reply begins.
     """
     segments: list[Segment] = []
     before: list[int] = []
@@ -85,22 +91,67 @@ def _last_message(tokenizer: Any, chat: Chat, before: list[int]) -> tuple[tuple[
     own = _remainder(full, before, tokenizer)
     header = len(own)
     if chat[-1].role == "assistant":
-        prompt = _render(tokenizer, chat[:-1], add_generation_prompt=True)
-        header -= len(_remainder(full, prompt, tokenizer))
+        header -= len(full) - _begin_of_reply(tokenizer, chat, full)
+    if header == 0 and chat[-1].role == "assistant":
+        _refuse_unopened(tokenizer, chat)
     return tuple(own), header, full
 
 
-def _render(tokenizer: Any, chat: Chat, *, add_generation_prompt: bool = False) -> list[int]:
+def _begin_of_reply(tokenizer: Any, chat: Chat, full: list[int]) -> int:
+    """How many tokens of a chat stand before what its last reply is trained on."""
+    prompt = _render(tokenizer, chat[:-1], add_generation_prompt=True)
+    if full[: len(prompt)] != prompt:
+        raise TrainingError(
+            f"The chat template of {tokenizer.name_or_path!r} has a reply written after another opening than the one "
+            "that it gives replies which are written already.",
+            mend="use a template whose generation prompt is how every reply begins.",
+        )
+    return len(prompt)
+
+
+def _rendered_opening(tokenizer: Any, opening: Chat) -> list[int]:
+    """The tokens of the system message; none where it is written with the first user turn only."""
     try:
+        return _render(tokenizer, opening)
+    except TrainingError:
+        # Some templates insist on a user turn. What they have against the system message itself comes up there again.
+        return []
+
+
+def _render(tokenizer: Any, chat: Chat, *, add_generation_prompt: bool = False) -> list[int]:
+    with _told(tokenizer):
         rendered = tokenizer.apply_chat_template(
             as_dicts(chat), tokenize=True, add_generation_prompt=add_generation_prompt, return_dict=True
         )
+    return list(rendered["input_ids"])
+
+
+@contextmanager
+def _told(tokenizer: Any) -> Iterator[None]:
+    """Within this block, what a template has against a conversation becomes a TrainingError."""
+    try:
+        yield
     except Exception as error:  # templates are programs of their own and raise what they like
         raise TrainingError(
             f"The chat template of {tokenizer.name_or_path!r} refuses this conversation: {error}",
-            mend="use a model whose template takes a system message and alternating turns.",
+            mend="use a model whose template takes a system message and alternating turns, or give its tokenizer a "
+            "template that writes the system message into the first user turn.",
         ) from error
-    return list(rendered["input_ids"])
+
+
+def _refuse_unopened(tokenizer: Any, chat: Chat) -> None:
+    """Refuse a template that opens replies and does not do so when one is to be written."""
+    with _told(tokenizer):
+        full, prompt = (
+            tokenizer.apply_chat_template(as_dicts(part), tokenize=False, add_generation_prompt=opened)
+            for part, opened in ((chat, False), (chat[:-1], True))
+        )
+    if not full[len(prompt) :].lstrip().startswith(chat[-1].content.strip()):
+        raise TrainingError(
+            f"The chat template of {tokenizer.name_or_path!r} opens replies, but has no generation prompt: the opening "
+            "itself would be trained on.",
+            mend="give its tokenizer a template that heeds add_generation_prompt.",
+        )
 
 
 def _refuse_deaf(tokenizer: Any, system: str, chat: Chat) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field
@@ -45,6 +46,8 @@ def load_trainable(start: str, config: TrainConfig) -> tuple[Any, Any]:
         MissingExtra: quantisation needs a package that is not installed.
         ModelError: the start cannot be loaded.
     """
+    # It warns at every layer of every pass that int8 rounds activations; peft imports it where it is installed.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     from peft import LoraConfig, PeftModel, get_peft_model
 
     device = pick_device()
@@ -66,6 +69,7 @@ def load_trainable(start: str, config: TrainConfig) -> tuple[Any, Any]:
         if config.quantization != "none":
             from peft import prepare_model_for_kbit_training
 
+            _keep_layout(model)
             model = prepare_model_for_kbit_training(  # type: ignore[no-untyped-call]
                 model, use_gradient_checkpointing=False
             )
@@ -80,15 +84,21 @@ def load_trainable(start: str, config: TrainConfig) -> tuple[Any, Any]:
                 task_type="CAUSAL_LM",
             )
             model = get_peft_model(model, lora)
-    # A quantised model is put on its device as it is loaded.
-    return (model if config.quantization != "none" else model.to(device)), load_tokenizer(start)
+    if config.quantization != "none":
+        # TRL takes these as a sign to round adapters to bfloat16, where small updates are lost.
+        model.is_loaded_in_4bit = model.is_loaded_in_8bit = False
+    else:
+        # A quantised model is put on its device as it is loaded.
+        model = model.to(device)
+    return model, load_tokenizer(start)
 
 
 def _quantised(quantization: Quantization, dtype: Any) -> dict[str, Any]:
+    """The options of transformers that load frozen weights in few bits."""
     if quantization == "none":
         return {}
     try:
-        import bitsandbytes  # type: ignore[import-not-found,unused-ignore]  # noqa: F401
+        import bitsandbytes  # noqa: F401
     except ModuleNotFoundError as error:
         raise MissingExtra("bitsandbytes", "qlora") from error
     from transformers import BitsAndBytesConfig
@@ -99,3 +109,14 @@ def _quantised(quantization: Quantization, dtype: Any) -> dict[str, Any]:
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
     )
     return {"quantization_config": nf4}
+
+
+def _keep_layout(model: Any) -> None:
+    """Keep bitsandbytes 0.50 from repacking 4-bit weights on a CPU.
+
+    On CPUs with AVX-512 BF16 it repacks them, for good, at the first pass without gradients (the reference's). What
+    multiplies repacked weights has no backward pass: the adapters of all layers but the last would get wrong gradients.
+    """
+    for module in model.modules():
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            module.support_avx512bf16_for_cpu = False
