@@ -55,6 +55,7 @@ from interalign.errors import InteralignError
 from interalign.llm.account import Account
 from interalign.llm.backends import ScriptedConfig
 from interalign.llm.endpoint import EndpointConfig
+from interalign.llm.hardware import machine
 from interalign.llm.journal import Journal, journalled
 from interalign.llm.model import Answer, ChatModel, Request
 from interalign.llm.prices import load_prices
@@ -575,7 +576,7 @@ def peak_bytes() -> int | None:
 def circumstances(args: argparse.Namespace, load_before: list[float] | None) -> dict[str, Any]:
     return {
         "command": "python benchmarks/conversations.py" + (" --quick" if args.quick else ""),
-        "machine": machine(),
+        "machine": f"{machine()}; the server on the same machine",
         "load_average": {"before": load_before, "after": load()},
         "versions": {
             "python": platform.python_version(),
@@ -584,18 +585,6 @@ def circumstances(args: argparse.Namespace, load_before: list[float] | None) -> 
         },
         "seed": args.seed,
     }
-
-
-def machine() -> str:
-    info = Path("/proc/cpuinfo")
-    text = info.read_text(encoding="utf-8", errors="replace") if info.exists() else ""
-    names = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
-    name = names[0] if names else platform.processor() or platform.machine()
-    try:
-        gigabytes = f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
-    except (AttributeError, ValueError, OSError):
-        gigabytes = ""
-    return f"{os.cpu_count()} cores of {name}{gigabytes}, {platform.system()}; the server on the same machine"
 
 
 def load() -> list[float] | None:

@@ -45,7 +45,7 @@ from rich.table import Table
 
 from interalign.errors import InteralignError
 from interalign.llm.encoder import Encoder, SentenceEncoder, remembered
-from interalign.llm.hardware import cpu_flags
+from interalign.llm.hardware import machine
 from interalign.llm.libraries import quiet
 from interalign.llm.offline import OFFLINE_ENCODER, resolve_encoder
 from interalign.personas.calibrate import calibrated, different_people
@@ -582,23 +582,6 @@ def shown_command(arguments: Sequence[str]) -> str:
         else:
             shown.append(f"{option}=PATH" if equals and option in ("--out", "--folder") else argument)
     return " ".join(["python benchmarks/persona_pool.py", *shown])
-
-
-def machine() -> str:
-    import torch
-
-    info = Path("/proc/cpuinfo")
-    text = info.read_text(encoding="utf-8", errors="replace") if info.exists() else ""
-    names = [line.partition(":")[2].strip() for line in text.splitlines() if line.startswith("model name")]
-    name = names[0] if names else platform.processor() or platform.machine()
-    flags = " (avx512_bf16)" if "avx512_bf16" in cpu_flags(text) else ""
-    try:
-        gigabytes = f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
-    except (AttributeError, ValueError, OSError):
-        gigabytes = ""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU only"
-    threads = f"{torch.get_num_threads()} threads of torch"
-    return f"{os.cpu_count()} cores of {name}{flags}{gigabytes}, {platform.system()}, {threads}, {gpu}"
 
 
 def load() -> list[float] | None:

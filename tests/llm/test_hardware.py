@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 
-from interalign.llm.hardware import cpu_flags, has_bf16, pick_device, pick_dtype
+from interalign.llm.hardware import cpu_flags, has_bf16, machine, pick_device, pick_dtype
 
 
 @pytest.mark.parametrize(
@@ -35,3 +37,9 @@ def test_what_is_picked_works_on_this_machine() -> None:
     device = pick_device()
     ones = torch.ones(2, 2, device=device, dtype=pick_dtype(device))
     assert (ones @ ones).tolist() == [[2.0, 2.0], [2.0, 2.0]]
+
+
+def test_a_machine_is_a_line() -> None:
+    line = machine()
+    assert line.startswith(f"{os.cpu_count()} cores of ")
+    assert "\n" not in line

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Precision", "cpu_flags", "has_bf16", "pick_device", "pick_dtype"]
+__all__ = ["Precision", "cpu_flags", "has_bf16", "machine", "pick_device", "pick_dtype"]
 
 Precision: TypeAlias = Literal["auto", "float32", "bfloat16"]
 """Number format of weights; `auto` is what the hardware is fast at."""
@@ -28,6 +30,25 @@ def cpu_flags(cpuinfo: str) -> frozenset[str]:
         if name.strip() in {"flags", "Features"}:
             return frozenset(value.split())
     return frozenset()
+
+
+def machine() -> str:
+    """This machine in a line: cores, memory, system, and the GPU, where torch is installed to see one."""
+    cpuinfo = _CPUINFO.read_text(encoding="utf-8", errors="replace") if _CPUINFO.exists() else ""
+    names = [line.partition(":")[2].strip() for line in cpuinfo.splitlines() if line.startswith("model name")]
+    name = names[0] if names else platform.processor() or platform.machine()
+    fast = " (avx512_bf16)" if "avx512_bf16" in cpu_flags(cpuinfo) else ""
+    try:
+        memory = f", {os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 2**30:.0f} GiB"
+    except (AttributeError, ValueError, OSError):
+        memory = ""
+    try:
+        import torch
+
+        gpu = f", {torch.cuda.get_device_name()}" if torch.cuda.is_available() else ", CPU only"
+    except ModuleNotFoundError:
+        gpu = ""
+    return f"{os.cpu_count()} cores of {name}{fast}{memory}, {platform.system()}{gpu}"
 
 
 def pick_device() -> str:
