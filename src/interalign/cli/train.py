@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
@@ -11,16 +11,22 @@ from interalign.cli.console import DEMO, Out, RecipeFile, chosen_recipe, err, ou
 from interalign.errors import InputError
 
 if TYPE_CHECKING:
+    from interalign.training.iterated import IteratedMethod
     from interalign.training.job import Method
 
 __all__ = ["models", "train"]
 
-_METHODS: dict[str, tuple[Method, ...]] = {
+_METHODS: dict[str, tuple[Method | IteratedMethod | Literal["grpo"], ...]] = {
     "sft": ("sft",),
     "sft-rejected": ("sft-rejected",),
     "dpo": ("dpo",),
     "both": ("sft", "dpo"),
+    "iterated-dpo": ("iterated-dpo",),
+    "inpo": ("inpo",),
+    "comal": ("comal",),
+    "grpo": ("grpo",),
 }
+_ON_TREES = frozenset({"sft", "sft-rejected", "dpo", "both"})
 
 
 def train(
@@ -30,27 +36,49 @@ def train(
         str,
         typer.Option(
             "--method",
-            help="sft, dpo, both (one after the other), or sft-rejected: the control that learns what lost.",
+            help="On the trees: sft, dpo, both (one after the other), sft-rejected (a control: learns what lost). "
+            "On its own talk with simulated users: iterated-dpo, inpo, comal, grpo.",
         ),
     ] = "both",
     show_batch: Annotated[
         bool,
         typer.Option("--show-batch", help="Train nothing; print the first batch, with what is trained on in colour."),
     ] = False,
+    launch: Annotated[
+        int | None,
+        typer.Option("--launch", min=1, help="Train in so many processes on this machine, each on a GPU of its own."),
+    ] = None,
 ) -> None:
-    """Train on the trees: models/sft and models/dpo."""
+    """Train a model: models/<method>. On trees it also runs under torchrun and accelerate launch."""
+    from interalign.pipeline import make_model
     from interalign.pipeline import show_batch as show
-    from interalign.pipeline import train_model
+    from interalign.pipeline.work import Work
+    from interalign.training import processes
 
     methods = _METHODS.get(method)
     if methods is None:
         raise InputError(f"There is no method {method!r}.", mend=f"use one of: {', '.join(_METHODS)}.")
-    with work_in(folder, chosen_recipe(recipe, folder)) as work:
+    if method not in _ON_TREES and (show_batch or (launch or 1) > 1 or processes.count() > 1):
+        raise InputError(
+            f"{method} does not train on trees: it trains in one process, and has no batch to show beforehand.",
+            mend=f"leave the option out, or use one of: {', '.join(sorted(_ON_TREES))}.",
+        )
+    if launch is not None and launch > 1 and not show_batch:
+        raise typer.Exit(processes.launch(launch, _arguments(folder, recipe, method)))
+    chosen = chosen_recipe(recipe, folder)
+    with work_in(folder, chosen) if processes.is_first() else Work.joined(chosen, folder) as work:
         for one in methods:
             if show_batch:
-                out.print(show(work, one))
+                out.print(show(work, cast("Method", one)))
             else:
-                train_model(work, one)
+                make_model(work, one)
+        processes.leave()
+
+
+def _arguments(folder: Path, recipe: Path | None, method: str) -> list[str]:
+    """The same command for each process."""
+    named = [] if recipe is None else ["--recipe", str(recipe)]
+    return ["train", "--out", str(folder), "--method", method, *named]
 
 
 def models(folder: Annotated[Path, typer.Argument(help="Run folder, or any folder of checkpoints.")] = DEMO) -> None:

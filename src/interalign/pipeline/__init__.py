@@ -13,6 +13,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal, cast, get_args
 
 from rich.console import Console, RenderableType
 
@@ -31,6 +32,7 @@ from interalign.llm.model import ChatModel
 from interalign.llm.offline import resolve_model
 from interalign.personas.compose import compose_personas
 from interalign.personas.persona import Persona
+from interalign.pipeline.online import train_iterated, train_online
 from interalign.pipeline.simulate import simulate
 from interalign.pipeline.work import Work
 from interalign.recipe import Recipe
@@ -38,7 +40,9 @@ from interalign.report.page import write as write_report
 from interalign.roles.responder import ModelResponder, Responder
 from interalign.roles.user import refuse_unplayable
 from interalign.run import read_json, read_jsonl, write_json, write_jsonl
+from interalign.training import processes
 from interalign.training.checkpoint import installed_versions
+from interalign.training.iterated import IteratedMethod
 from interalign.training.job import Method
 from interalign.training.train import train
 
@@ -47,6 +51,7 @@ __all__ = [
     "TRAINED",
     "WORLD",
     "evaluate",
+    "make_model",
     "make_personas",
     "make_report",
     "run_recipe",
@@ -61,7 +66,7 @@ BASE = "base"
 WORLD = "Rule-based users and a rule-based judge, not human beings"
 """What every result of this pipeline says of its users."""
 
-TRAINED = ("sft", "sft-rejected", "dpo")
+TRAINED = ("sft", "sft-rejected", "dpo", "iterated-dpo", "inpo", "comal", "grpo")
 """The models that stages of a run make, in the order in which they are shown."""
 
 _NAME = re.compile(r"\w[\w.+-]*")
@@ -106,16 +111,30 @@ def make_personas(work: Work) -> None:
     return None
 
 
+def make_model(work: Work, method: Method | IteratedMethod | Literal["grpo"]) -> None:
+    """Stage 3: write the checkpoint `models/<method>`, by whatever method."""
+    if method == "grpo":
+        train_online(work)
+    elif method in get_args(IteratedMethod):
+        train_iterated(work, cast(IteratedMethod, method))
+    else:
+        train_model(work, cast(Method, method))
+
+
 def train_model(work: Work, method: Method) -> None:
-    """Stage 3: write the checkpoint `models/<method>`.
+    """Stage 3: write the checkpoint `models/<method>`. Where several processes train together, each calls this.
 
     Raises:
         InputError: DPO is to start from SFT, which is not there.
+        LostProcess: another process of the training has ended.
     """
     out = work.run.models / method
-    if out.exists():
-        # Left there when the process was killed between the last two steps of a training.
-        shutil.rmtree(work.run.models / f"{method}.unfinished", ignore_errors=True)
+    options = (*work.recipe.train.sft.trl.items(), *work.recipe.train.dpo.trl.items())
+    processes.connect(max([value for name, value in options if name == "ddp_timeout"], default=1800))
+    if processes.first_decides(out.exists):
+        if processes.is_first():
+            # Left there when the process was killed between the last two steps of a training.
+            shutil.rmtree(work.run.models / f"{method}.unfinished", ignore_errors=True)
         return work.done(f"training {method}")
     trees = read_jsonl(work.run.trees, Tree)
     personas = [*read_jsonl(work.run.personas, Persona), *read_jsonl(work.run.heldout, Persona)]
@@ -126,8 +145,8 @@ def train_model(work: Work, method: Method) -> None:
             mend='train sft first, or set train.dpo.start = "base".',
         )
     # Before a bar is drawn: a base that is no model is refused, the offline one unpacked where it is new.
-    resolve_model(work.recipe.train.base)
-    with work.bar(f"training {method}") as bar:
+    processes.first_decides(lambda: resolve_model(work.recipe.train.base))
+    with work.bar(f"training {method}", shown=processes.is_first()) as bar:
         train(
             method,
             trees,

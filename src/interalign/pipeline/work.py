@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rich.console import Console
 from rich.markup import escape
@@ -68,6 +69,13 @@ class Work:
             _journal(run.journal) as journal,
         ):
             yield cls(recipe, run, journal, console or Console(stderr=True))
+
+    @classmethod
+    @contextmanager
+    def joined(cls, recipe: Recipe, out: Path) -> Iterator[Work]:
+        """The work that another process holds, for one that trains with it: it only reads the folder, and is silent."""
+        with TemporaryDirectory() as folder, Journal.open(Path(folder) / "journal.sqlite") as journal:
+            yield cls(recipe, RunFolder(out), journal, Console(quiet=True))
 
     @contextmanager
     def bar(self, what: str, total: int | None = None, *, shown: bool = True) -> Iterator[_Bar]:

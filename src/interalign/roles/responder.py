@@ -37,7 +37,10 @@ __all__ = [
     "views",
 ]
 
-Source: TypeAlias = Literal["random", "generic", "constant", "mirror", "tailored", "oracle"]
+Source: TypeAlias = Literal["random", "generic", "constant", "mirror", "tailored", "oracle", "policy"]
+"""Who a reply comes from. `policy` is the model that is trained, which sees the chat and nothing else; `views` tells of
+the others.
+"""
 
 GENERIC_STYLE: dict[Dimension, StyleValue] = {
     **DEFAULT_STYLE,
@@ -95,6 +98,10 @@ class ModelResponder:
         messages = (Message(role="system", content=system), *chat)
         answer = await self.model.complete(Request(messages=messages, sampling=self.sampling, seed=seed))
         return answer.text.strip()
+
+    async def answer(self, chat: Chat, impression: Impression | None, seed: int) -> Reply:
+        """The same with the model's name, whatever the chat is about."""
+        return Reply(content=await self.respond(chat, "", impression, seed), model=self.model.name)
 
 
 @cache

@@ -68,13 +68,20 @@ def installed_versions() -> dict[str, str]:
     return found
 
 
-def save_checkpoint(folder: Path, model: Any, tokenizer: Any, manifest: Manifest) -> None:
-    """Write model, tokenizer, manifest and model card to `folder`, which must not exist; raises StorageError."""
+def save_checkpoint(
+    folder: Path, model: Any, tokenizer: Any, manifest: Manifest, weights: Mapping[str, Any] | None = None
+) -> None:
+    """Write model, tokenizer, manifest and model card to `folder`, which must not exist; raises StorageError.
+
+    `weights` are the model's by name, where those that it holds itself are only a part of them.
+    """
     with quiet(), saving(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}-"))
         try:
-            model.save_pretrained(beside, safe_serialization=True)
+            model.save_pretrained(
+                beside, safe_serialization=True, **({} if weights is None else {"state_dict": weights})
+            )
             tokenizer.save_pretrained(beside)
             write_json(beside / MANIFEST, manifest)
             write_text(beside / "README.md", _card(manifest))

@@ -11,7 +11,9 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
+from pydantic import Field, model_validator
 
 from interalign.conversations.preferences import PreferenceConfig, preferences, preferred
 from interalign.conversations.tree import Tree
@@ -26,6 +28,7 @@ __all__ = [
     "LeftOut",
     "Lesson",
     "Method",
+    "Nash",
     "Notice",
     "Progress",
     "context_length",
@@ -75,11 +78,29 @@ class Lesson:
     pairs: tuple[tuple[int, int], ...] = ()
 
 
+class Nash(Value):
+    """INPO's step, in the place of a preference loss (see `nash.py`)."""
+
+    anchor: str
+    """The checkpoint that the policy is held near."""
+    eta: Annotated[float, Field(gt=0)]
+    """How large the step is: the margin between two replies is drawn to 1 / (2 eta) nats."""
+    tau: Annotated[float, Field(gt=0)]
+    """How much the anchor counts, at most eta."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Nash:
+        if self.tau > self.eta:
+            raise ValueError("tau is at most eta")
+        return self
+
+
 @dataclass(frozen=True)
 class Job:
     """One training stage.
 
-    `lessons` are of `trees`; `chats` are learnt beside them (SFT), each message of the assistant.
+    `lessons` are of `trees`; `chats` are learnt beside them (SFT), each message of the assistant; `nash`, if there is
+    one, is learnt by in place of DPO's loss.
     """
 
     method: Method
@@ -91,6 +112,7 @@ class Job:
     config: TrainConfig
     seed: int
     chats: tuple[Chat, ...] = ()
+    nash: Nash | None = None
     notice: Notice = field(default=silent, compare=False)
 
     @property
@@ -117,6 +139,8 @@ class Job:
         digest.update(repr(self.lessons).encode())
         for chat in self.chats:
             digest.update(repr(chat).encode())
+        if self.nash is not None:
+            digest.update(self.nash.model_dump_json(exclude={"anchor"}).encode())
         return digest.hexdigest()
 
 

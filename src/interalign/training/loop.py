@@ -14,16 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
+from accelerate.utils import DistributedType, gather_object
 
 from interalign.errors import TrainingError
 from interalign.llm.libraries import quiet, saving
+from interalign.training import processes
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from interalign.training.job import Job, Progress
 
-__all__ = ["METRICS", "WatchedTrainer", "fit", "last_state", "shared_arguments"]
+__all__ = ["METRICS", "WatchedTrainer", "fit", "gathered_weights", "last_state", "shared_arguments"]
 
 METRICS = {"loss": "loss", "accuracy": "rewards/accuracies", "reward_margin": "rewards/margins"}
 """The metrics that a manifest keeps: our name of each, and TRL's."""
@@ -44,19 +46,26 @@ class WatchedTrainer(transformers.Trainer):
         self.add_callback(_Teller(progress, self._take_step_loss))
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
-        """The loss of one micro-batch, as its share of the step's loss.
+        """The loss of one micro-batch in this process, as its share of the step's loss.
 
         Raises:
             TrainingError: the loss is not finite.
         """
         loss = super().training_step(*args, **kwargs)
-        if not torch.isfinite(loss):
+        # Gradients are averaged over processes, so the loss is, too; none of them goes on where one cannot.
+        everywhere = float(self.accelerator.reduce(loss.detach(), reduction="mean"))
+        if not math.isfinite(everywhere):
             raise TrainingError(
-                f"The loss became {loss.item()} at step {self.state.global_step + 1}.",
+                f"The loss became {everywhere} at step {self.state.global_step + 1}.",
                 mend="lower the learning rate; earlier checkpoints are kept.",
             )
-        self._step_loss += loss.item()
+        self._step_loss += everywhere
         return loss
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        # Each process writes its own part of a state. The file that makes it whole comes after this.
+        self.accelerator.wait_for_everyone()
 
     def _take_step_loss(self) -> float:
         loss, self._step_loss = self._step_loss, 0.0
@@ -150,10 +159,14 @@ def fit(trainer: WatchedTrainer, job: Job) -> tuple[int, dict[str, float]]:
     # Several GPUs in one process would make Trainer split each batch among threads, which a packed tree does not bear;
     # torchrun and accelerate start one process for each.
     trainer.args._n_gpu = min(trainer.args.n_gpu, 1)
+    # Looking for it removes states that were cut short.
+    state = processes.first_decides(lambda: last_state(job))
     with quiet(), saving(job.work):
-        trainer.train(resume_from_checkpoint=last_state(job))
+        trainer.train(resume_from_checkpoint=state)
     model: torch.nn.Module = trainer.model  # type: ignore[assignment]
-    spoilt = [name for name, weight in model.named_parameters() if weight.requires_grad and not _is_finite(weight)]
+    mine = [name for name, weight in model.named_parameters() if weight.requires_grad and not _is_finite(weight)]
+    # Each process may hold another part of the weights.
+    spoilt = sorted(set(gather_object(mine)))
     if spoilt:
         raise TrainingError(
             f"{len(spoilt)} weights are no longer finite, {spoilt[0]} among them.",
@@ -165,5 +178,24 @@ def fit(trainer: WatchedTrainer, job: Job) -> tuple[int, dict[str, float]]:
     return trainer.state.global_step, {name: value for name, value in kept.items() if math.isfinite(value)}
 
 
-def _is_finite(weight: Tensor) -> bool:
+def _is_finite(weight: Any) -> bool:
+    """Whether a weight, or this process's part of it, holds numbers only."""
+    if hasattr(weight, "ds_tensor"):
+        # Where DeepSpeed keeps the part; the weight itself is empty.
+        weight = weight.ds_tensor
+    elif hasattr(weight, "to_local"):
+        weight = weight.to_local()
     return bool(torch.isfinite(weight).all())
+
+
+def gathered_weights(trainer: WatchedTrainer) -> dict[str, Tensor] | None:
+    """All weights of a model that is spread over processes; None where each process holds them all.
+
+    Every process must call it, and the first one alone may get them.
+    """
+    accelerator = trainer.accelerator
+    if accelerator.distributed_type not in (DistributedType.FSDP, DistributedType.DEEPSPEED):
+        return None
+    with quiet():
+        weights: dict[str, Tensor] = accelerator.get_state_dict(trainer.model_wrapped)
+    return weights

@@ -24,9 +24,12 @@ from interalign.messages import Value
 from interalign.personas.persona import Persona
 from interalign.roles.responder import policy_prompt
 from interalign.run import write_json
+from interalign.training import processes
 from interalign.training.checkpoint import Manifest, installed_versions, save_checkpoint
-from interalign.training.job import Job, Method, Notice, Progress, lessons_of, silent
+from interalign.training.iterated import IteratedConfig
+from interalign.training.job import Job, Method, Nash, Notice, Progress, lessons_of, silent
 from interalign.training.mixture import MixConfig, read_chats
+from interalign.training.online.grpo import GrpoConfig
 from interalign.training.weights import LoraSettings, Quantization, load_trainable
 
 if TYPE_CHECKING:
@@ -101,6 +104,10 @@ class TrainConfig(Value):
     elsewhere, and for weights that are trained themselves. Adapters are float32 always."""
     sft: SftConfig = SftConfig()
     dpo: DpoConfig = DpoConfig()
+    iterated: IteratedConfig = IteratedConfig()
+    """Rounds of simulating with the policy and training on it: iterated DPO, INPO and COMAL."""
+    grpo: GrpoConfig = GrpoConfig()
+    """Online reinforcement learning against simulated users."""
     save_every: Annotated[int, Field(ge=1)] = 10
     """Optimizer steps between two savings of the state that a killed training goes on from."""
     report_to: tuple[str, ...] = ()
@@ -120,8 +127,12 @@ def train(  # noqa: PLR0913 - what a stage reads, what it makes, and how
     preference: PreferenceConfig = _DEFAULT_PREFERENCE,
     progress: Progress | None = None,
     notice: Notice = silent,
+    nash: Nash | None = None,
 ) -> Manifest:
     """Train one stage and write its checkpoint to `out`. A killed training goes on from its last saved state.
+
+    Several processes that were connected (`processes.connect`) train together when each calls this with the same
+    arguments; the first one writes. It must be the same number of processes that goes on.
 
     Args:
         method: `sft`, its control `sft-rejected`, or `dpo`.
@@ -135,20 +146,22 @@ def train(  # noqa: PLR0913 - what a stage reads, what it makes, and how
         preference: which replies are preferred to which.
         progress: called after every step.
         notice: called with what is left out, and when the trees cannot be packed.
+        nash: learn by INPO's step in place of DPO's loss; needs packed trees.
 
     Raises:
         LeakError: a tree belongs to a held-out persona, or to an unknown one.
         InputError: there is nothing to train on, `out` exists, or an unfinished training of other data or settings lies
             beside it.
         ModelError: the checkpoint to start from cannot be loaded.
-        TrainingError: the template does not fit, or the loss is no longer finite.
+        TrainingError: the template does not fit, the loss is no longer finite, or (LostProcess) another process ended.
         StorageError: the disk is full or cannot be written.
     """
     out = Path(out)
     _refuse_heldout(trees, personas)
     if out.exists():
         raise InputError(f"{out} exists already.", mend="choose another name, or remove the folder.")
-    _remove_half_saved(out)
+    if processes.is_first():
+        _remove_half_saved(out)
     if method == "dpo" and config.dpo.trees is not None:
         trees = trees[: config.dpo.trees]
     lessons, left_out = lessons_of(method, trees, preference)
@@ -171,9 +184,11 @@ def train(  # noqa: PLR0913 - what a stage reads, what it makes, and how
         out=out,
         config=config,
         seed=seed,
+        nash=nash,
         notice=notice,
     )
-    return _run(job, progress)
+    with processes.losing_others():
+        return _run(job, progress)
 
 
 def _remove_half_saved(out: Path) -> None:
@@ -198,21 +213,25 @@ def _run(job: Job, progress: Progress | None) -> Manifest:
         import transformers
     except ModuleNotFoundError as error:
         raise MissingExtra("transformers", "train") from error
-    from interalign.training.loop import fit
+    from interalign.training.loop import fit, gathered_weights
 
-    _settle_unfinished(job)
+    if processes.is_first():
+        _settle_unfinished(job)
     transformers.set_seed(job.trl_seed)
     model, tokenizer = load_trainable(job.start, job.config)
     try:
         trainer, packing = _trainer(job, model, tokenizer, progress)
         steps, metrics = fit(trainer, job)
+    except processes.LostProcess:
+        raise
     except (InputError, TrainingError):
         # Going on from these states would only lead here again.
-        shutil.rmtree(job.work, ignore_errors=True)
+        if processes.is_first():
+            shutil.rmtree(job.work, ignore_errors=True)
         raise
     manifest = Manifest(
         name=job.out.name,
-        method=job.method,
+        method="inpo" if job.nash else job.method,
         base=job.config.base,
         parent=job.config.base if job.start == resolve_model(job.config.base) else Path(job.start).name,
         data=job.data_hash,
@@ -222,8 +241,13 @@ def _run(job: Job, progress: Progress | None) -> Manifest:
         versions=installed_versions(),
         metrics=metrics,
     )
-    save_checkpoint(job.out, model, tokenizer, manifest)
-    shutil.rmtree(job.work, ignore_errors=True)
+    weights = gathered_weights(trainer)
+    if processes.is_first():
+        save_checkpoint(job.out, model, tokenizer, manifest, weights)
+    # The last state goes when the checkpoint stands, and nobody goes on before.
+    processes.meet()
+    if processes.is_first():
+        shutil.rmtree(job.work, ignore_errors=True)
     return manifest
 
 
@@ -234,10 +258,12 @@ def _trainer(
     from interalign.training import tree_trainer, trl_trainer
     from interalign.training.packable import Unpackable
 
-    if job.config.packing == "tree":
+    if job.config.packing == "tree" or job.nash is not None:
         try:
             return tree_trainer.make_trainer(job, model, tokenizer, progress), "tree"
         except Unpackable as reason:
+            if job.nash is not None:
+                raise
             job.notice(f"{reason.what} It is trained pair by pair.")
     return trl_trainer.make_trainer(job, model, tokenizer, progress), "trl"
 
@@ -247,7 +273,8 @@ _SHARED_SETTINGS = {"packing", "max_tokens", "max_length", "dtype", "quantizatio
 
 def _settings(job: Job) -> dict[str, Any]:
     shared = job.config.model_dump(mode="json", include=_SHARED_SETTINGS)
-    return {**shared, **job.stage.model_dump(mode="json")}
+    # Steps see `trees_per_step` trees of each process, so with more of them it would be another training.
+    return {**shared, **job.stage.model_dump(mode="json"), "processes": processes.count()}
 
 
 def _settle_unfinished(job: Job) -> None:

@@ -23,6 +23,7 @@ from trl.trainer.dpo_trainer import DPOTrainer
 
 from interalign.llm.libraries import quiet, saving
 from interalign.run import writing
+from interalign.training import processes
 from interalign.training.attention import attention_of
 from interalign.training.job import Job, Progress, context_length, fitting, refuse_too_long
 from interalign.training.loop import WatchedTrainer, shared_arguments
@@ -118,7 +119,8 @@ def refuse_unpackable(model: Any, example: Example, longest: int) -> None:
     """
     one = replace(example, replies=example.replies[-1:], pairs=(), reference=())
     batch = {name: tensor.to(model.device) for name, tensor in collate([one]).items()}
-    reason = reason_against(model, one, batch, longest)
+    # Rounding may differ between machines, and all must train in the same way.
+    reason = processes.first_decides(lambda: reason_against(model, one, batch, longest))
     if reason is not None:
         raise Unpackable(
             f"This model ({model.config.model_type}) cannot be trained on packed trees: {reason}.",
@@ -146,6 +148,7 @@ class _PackedSteps(WatchedTrainer):
     """A trainer whose batches are lists of packed sequences."""
 
     _share: Tensor | float = 1.0
+    _for_nothing = False
 
     def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
         """The loss of one step, its gradients added up sequence by sequence."""
@@ -156,6 +159,7 @@ class _PackedSteps(WatchedTrainer):
             # Where another process has more sequences, this one goes through its last again for nothing, since models
             # that are spread over processes compute together.
             self._share = share
+            self._for_nothing = index >= len(sequences)
             with self._not_yet_reduced(model, index < len(shares) - 1):
                 loss = loss + super().training_step(model, sequences[min(index, len(sequences) - 1)], *args, **kwargs)
         self._share = 1.0
@@ -236,7 +240,7 @@ class TreeDpoTrainer(_PackedSteps, DPOTrainer):
         return dataset
 
     def _precompute_ref_logps(self, dataset: Any, *args: Any, **kwargs: Any) -> Any:
-        known = load_file(self._reference) if self._reference.exists() else self._computed_reference()
+        known = load_file(self._reference) if self._reference.exists() else self._kept(self._computed_reference())
         # In place: the collator holds the same list.
         for index, example in enumerate(self._examples):
             pairs = [(chosen, rejected) for chosen, rejected in known[str(index)].tolist()]
@@ -244,7 +248,7 @@ class TreeDpoTrainer(_PackedSteps, DPOTrainer):
         return dataset
 
     def _computed_reference(self) -> dict[str, Tensor]:
-        """The reference of all trees, by their place, written to its file."""
+        """The reference of all trees, by their place, on every process."""
         accelerator = self.accelerator
         model: Any = self.model
         mine = range(accelerator.process_index, len(self._examples), accelerator.num_processes)
@@ -255,10 +259,14 @@ class TreeDpoTrainer(_PackedSteps, DPOTrainer):
         found = {str(index): self._of_reference(model, self._examples[index]) for index in mine}
         if accelerator.num_processes > 1:
             found = dict(gather_object(list(found.items())))
-        if accelerator.is_main_process:
+        return found
+
+    def _kept(self, found: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The same, written to its file."""
+        if self.accelerator.is_main_process:
             with saving(self._reference), writing(self._reference) as beside:
                 save_file(found, beside)
-        accelerator.wait_for_everyone()
+        self.accelerator.wait_for_everyone()
         return found
 
     def _of_reference(self, model: Any, example: Example) -> Tensor:
@@ -275,8 +283,55 @@ class TreeDpoTrainer(_PackedSteps, DPOTrainer):
     def _compute_loss(self, model: Any, inputs: dict[str, Tensor], return_outputs: bool) -> Any:
         chosen, rejected = inputs["reference"]
         rows = {**_rows_to_come(inputs), "ref_chosen_logps": chosen, "ref_rejected_logps": rejected}
-        loss = super()._compute_loss(_PackedModel(model, inputs), rows, return_outputs)  # type: ignore[no-untyped-call]
+        with self._gathering_any_size():
+            loss = super()._compute_loss(  # type: ignore[no-untyped-call]
+                _PackedModel(model, inputs), rows, return_outputs
+            )
         return loss * self._share
+
+    @contextmanager
+    def _gathering_any_size(self) -> Iterator[None]:
+        """Within this block TRL gathers its metrics from sequences that have other numbers of pairs elsewhere."""
+        accelerator = self.accelerator
+        if accelerator.num_processes == 1:
+            yield
+            return
+        self.accelerator = _AnySize(accelerator, empty=self._for_nothing)
+        try:
+            yield
+        finally:
+            self.accelerator = accelerator
+
+
+class _AnySize:
+    """An accelerator that gathers vectors whose lengths differ between processes.
+
+    `empty`: this process has nothing to add; numbers count as 0 and vectors as without an element.
+    """
+
+    def __init__(self, accelerator: Any, *, empty: bool) -> None:
+        self._accelerator = accelerator
+        self._empty = empty
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._accelerator, name)
+
+    def gather(self, values: Tensor) -> Tensor:
+        """The values of all processes behind each other."""
+        if not values.dim():
+            return self._of_all(torch.zeros_like(values) if self._empty else values)
+        mine = values[:0] if self._empty else values
+        lengths = self._of_all(torch.tensor(len(mine), device=values.device)).tolist()
+        padded = values.new_zeros(max(lengths))
+        padded[: len(mine)] = mine
+        parts = zip(torch.split(self._of_all(padded), max(lengths)), lengths, strict=True)
+        return torch.cat([part[:length] for part, length in parts])
+
+    gather_for_metrics = gather
+
+    def _of_all(self, values: Tensor) -> Tensor:
+        gathered: Tensor = self._accelerator.gather(values)
+        return gathered
 
 
 class _PackedModel:
@@ -331,8 +386,13 @@ def make_trainer(job: Job, model: Any, tokenizer: Any, progress: Progress | None
             "processing_class": tokenizer,
         }
         if job.method == "dpo":
-            reference = job.work / "reference.safetensors"
-            return TreeDpoTrainer(examples=examples, max_tokens=max_tokens, reference=reference, **shared)
+            shared |= {"examples": examples, "max_tokens": max_tokens}
+            shared |= {"reference": job.work / "reference.safetensors"}
+            if job.nash is None:
+                return TreeDpoTrainer(**shared)
+            from interalign.training.nash import TreeNashTrainer
+
+            return TreeNashTrainer(job=job, **shared)
         return TreeSftTrainer(train_dataset=_dataset(examples), **shared)
 
 

@@ -8,14 +8,18 @@ one here, and those of a sequence there.
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from datasets import Dataset
+from datasets import Dataset, load_from_disk
 from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.sft_trainer import SFTTrainer
 
-from interalign.llm.libraries import quiet
+from interalign.llm.libraries import quiet, saving
 from interalign.messages import Chat, Message, as_dicts
+from interalign.training import processes
 from interalign.training.job import Job, Progress, context_length, fitting, refuse_too_long
 from interalign.training.loop import WatchedTrainer, shared_arguments
 from interalign.training.options import trainer_config, trl_refusals
@@ -54,7 +58,7 @@ def make_trainer(job: Job, model: Any, tokenizer: Any, progress: Progress | None
             "progress": progress,
             "model": model,
             "args": config,
-            "train_dataset": Dataset.from_list(data),
+            "train_dataset": _dataset(data, job),
             "processing_class": tokenizer,
         }
         if job.method != "dpo":
@@ -65,6 +69,19 @@ def make_trainer(job: Job, model: Any, tokenizer: Any, progress: Progress | None
         if "ref" in getattr(model, "peft_config", {}):
             model.delete_adapter("ref")
         return trainer
+
+
+def _dataset(data: list[dict[str, Any]], job: Job) -> Dataset:
+    """The rows, where all processes find what TRL computes from them: it keeps that beside the file that they are in."""
+    if processes.count() == 1:
+        return Dataset.from_list(data)
+    folder = job.work / "rows"
+    if processes.is_first() and not folder.exists():
+        with saving(folder), TemporaryDirectory(dir=job.work) as beside:
+            Dataset.from_list(data).save_to_disk(Path(beside) / "rows")
+            os.replace(Path(beside) / "rows", folder)
+    processes.meet()
+    return load_from_disk(folder)
 
 
 def rows(job: Job, tokenizer: Any, limit: int) -> tuple[list[dict[str, Any]], int]:
