@@ -5,7 +5,7 @@
 Each result file holds the command, the machine and the versions beside its `result`: `demo.json` that of `make demo`
 (its `eval/summary.json`), `world_card.json` that of `world_card.py --json`, `persona_pool.json` that of
 `persona_pool.py`, `simulator_checks.json` that of `simulator_checks.py --json`, `conversations.json` that of
-`conversations.py`, `calibration.json` that of `interalign personas calibrate --json`. A test checks that the README
+`conversations.py`, `tree_packing.json` that of `tree_packing.py`, `calibration.json` that of `interalign personas calibrate --json`. A test checks that the README
 holds exactly these tables.
 """
 
@@ -33,6 +33,8 @@ def main() -> None:
     print(simulator_checks())
     print()
     print(conversations())
+    print()
+    print(tree_packing())
 
 
 def demo_table() -> str:
@@ -136,6 +138,29 @@ def conversations() -> str:
         "release's order: times as long",
     ]
     return as_markdown(headers, rows)
+
+
+def tree_packing() -> str:
+    """Tokens and seconds of an epoch of DPO, on packed trees and pair by pair."""
+    rows = []
+    for one in result("tree_packing")["shapes"]:
+        tree, trl = one["tree"], one["trl"]
+        timed = (digits(trl["epoch_seconds"]), digits(one["times_faster"])) if trl else ("–", "–")
+        rows.append(
+            [
+                f"{one['turns']} turns, {one['siblings']} siblings",
+                f"{one['pairs']:,}",
+                f"{one['packed']:,}",
+                f"{one['pair_by_pair']:,}",
+                digits(one["fewer_tokens"]),
+                digits(tree["epoch_seconds"]),
+                *timed,
+                f"{tree['peak_memory_mib']:,.0f}",
+                f"{trl['peak_memory_mib']:,.0f}" if trl else "–",
+            ]
+        )
+    headers = ["a tree of", "pairs", "tokens packed", "pair by pair", "times fewer", "packed, s", "TRL, s"]
+    return as_markdown([*headers, "times faster", "packed, MiB", "TRL, MiB"], rows)
 
 
 def digits_or_none(value: float) -> str:

@@ -4,9 +4,9 @@
 
 Trees of ten turns with two siblings and messages of about 60 tokens, SmolLM2 with a LoRA adapter, in the number format
 that the machine is fast at, the reference computed before the clock starts. Both ways train on the same pairs for one
-epoch, each in a process of its own, in turns. TRL's trainer gets its rows one pair at a time, without padding, which
-is its fastest setting on a CPU; on a GPU the best of several row counts is taken. How tokens grow with turns and
-siblings is counted; it needs no model.
+epoch, each time in a process of its own. TRL's trainer gets its rows one pair at a time, without padding, which
+is its fastest setting on a CPU; on a GPU name several row counts (`--rows 1 2 4 8`), and the fastest is taken. Other
+shapes of trees show how both grow; what would take TRL's trainer very long is counted and not timed.
 """
 
 from __future__ import annotations
@@ -50,64 +50,91 @@ console = Console()
 progress = Console(stderr=True)
 
 
+SHAPES = ((10, 2), (2, 2), (5, 2), (20, 2), (10, 3), (10, 4), (10, 8))
+"""Turns and siblings of a tree; the first is the one that is repeated."""
+
+
 def main() -> None:
     args = parsed()
     if args.one:
         print(json.dumps(train_once(args)))
         return
-    measured = measure(args)
-    write_json(args.json, measured)
-    console.print(times_table(measured["result"]))
-    console.print(growth_table(measured["result"]["growth"]))
-
-
-def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--model", default=OFFLINE_MODEL, help="a folder, a hub name, or the offline model")
-    parser.add_argument("--trees", type=int, default=2, help="trees of an epoch")
-    parser.add_argument("--turns", type=int, default=10)
-    parser.add_argument("--siblings", type=int, default=2)
-    parser.add_argument("--words", type=int, default=45, help="words of a message; 45 are about 60 tokens")
-    parser.add_argument("--repeats", type=int, default=3, help="epochs measured with packed trees")
-    parser.add_argument("--trl-repeats", type=int, default=1, help="epochs measured with TRL")
-    parser.add_argument("--rows", type=int, nargs="+", default=[1], help="pairs that TRL's trainer takes at once")
-    parser.add_argument("--json", type=Path, default=RESULTS)
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--one", choices=WAYS, help=argparse.SUPPRESS)
-    return parser.parse_args()
-
-
-def measure(args: argparse.Namespace) -> dict[str, Any]:
     load_before = load()
-    tree = [in_own_process("tree", args, rows=1) for _ in range(args.repeats)]
-    trl = {rows: [in_own_process("trl", args, rows) for _ in range(args.trl_repeats)] for rows in args.rows}
-    best = min(trl, key=lambda rows: median(one["epoch_seconds"] for one in trl[rows]))
-    found = {"tree": summary(tree), "trl": {**summary(trl[best]), "rows_at_once": best}}
-    return {
+    result = measure(args)
+    found = {
         "command": " ".join(["python benchmarks/tree_packing.py", *without_paths(sys.argv[1:])]),
         "machine": machine(),
         "load_average": {"before": load_before, "after": load()},
         "versions": {"python": platform.python_version(), **{package: version(package) for package in PACKAGES}},
         "seed": args.seed,
-        "result": {
-            "model": Path(args.model).name,
-            "trees": args.trees,
-            "turns": args.turns,
-            "siblings": args.siblings,
-            "pairs": tree[0]["pairs"],
-            **found,
-            "ratios": {
-                "tokens": found["trl"]["tokens"] / found["tree"]["tokens"],
-                "epoch": found["trl"]["epoch_seconds"] / found["tree"]["epoch_seconds"],
-                "reference": found["trl"]["setup_seconds"] / found["tree"]["setup_seconds"],
-            },
-            "growth": growth(args),
-        },
+        "result": result,
+    }
+    write_json(args.json, found)
+    console.print(as_table(result))
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--model", default=OFFLINE_MODEL, help="a folder, a hub name, or the offline model")
+    parser.add_argument("--trees", type=int, default=1, help="trees of an epoch, which is that many optimizer steps")
+    parser.add_argument("--words", type=int, default=45, help="words of a message; 45 are about 60 tokens")
+    parser.add_argument("--repeats", type=int, default=3, help="epochs of packed trees of the first shape")
+    parser.add_argument("--trl-repeats", type=int, default=1, help="epochs with TRL")
+    parser.add_argument("--rows", type=int, nargs="+", default=[1], help="pairs that TRL's trainer takes at once")
+    parser.add_argument("--most", type=int, default=15_000, help="tokens beyond which TRL's trainer is not timed")
+    parser.add_argument("--shapes", type=int, default=len(SHAPES), help="how many shapes of trees, from the first")
+    parser.add_argument("--json", type=Path, default=RESULTS)
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--turns", type=int, default=SHAPES[0][0], help=argparse.SUPPRESS)
+    parser.add_argument("--siblings", type=int, default=SHAPES[0][1], help=argparse.SUPPRESS)
+    parser.add_argument("--one", choices=WAYS, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    shapes = []
+    for number, (turns, siblings) in enumerate(SHAPES[: args.shapes]):
+        shape = argparse.Namespace(**{**vars(args), "turns": turns, "siblings": siblings})
+        one = counted(shape)
+        tree = [in_own_process("tree", shape, rows=1) for _ in range(1 if number else args.repeats)]
+        trl = {}
+        if one["pair_by_pair"] <= args.most:
+            trl = {rows: [in_own_process("trl", shape, rows) for _ in range(args.trl_repeats)] for rows in args.rows}
+        one |= {"tree": summary(tree), "trl": None, "times_faster": None}
+        if trl:
+            best = min(trl, key=lambda rows: median(run["epoch_seconds"] for run in trl[rows]))
+            one["trl"] = {**summary(trl[best]), "rows_at_once": best}
+            one["times_faster"] = one["trl"]["epoch_seconds"] / one["tree"]["epoch_seconds"]
+        shapes.append(one)
+    return {"model": Path(args.model).name, "trees": args.trees, "words": args.words, "shapes": shapes}
+
+
+def counted(args: argparse.Namespace) -> dict[str, Any]:
+    """Tokens that go through the model in an epoch, packed and pair by pair."""
+    from interalign.llm.local import load_tokenizer
+    from interalign.training.packing import arranged
+    from interalign.training.tree_trainer import examples_of
+    from interalign.training.trl_trainer import rows
+
+    tokenizer = load_tokenizer(args.model)
+    job = job_of(args, Path("dpo"))
+    examples, _ = examples_of(job, tokenizer, sys.maxsize)
+    pairs, _ = rows(job, tokenizer, sys.maxsize)
+    sides = [[*row["prompt"], *row[side]] for row in pairs for side in ("chosen", "rejected")]
+    apart = sum(len(tokenizer.apply_chat_template(side, return_dict=True)["input_ids"]) for side in sides)
+    packed = sum(part.tokens for example in examples for sequence in arranged([example], 4096) for part in sequence)
+    return {
+        "turns": args.turns,
+        "siblings": args.siblings,
+        "pairs": len(pairs),
+        "packed": packed,
+        "pair_by_pair": apart,
+        "fewer_tokens": apart / packed,
     }
 
 
 def in_own_process(way: str, args: argparse.Namespace, rows: int) -> dict[str, Any]:
-    progress.print(f"{way}, {rows} at once" if way == "trl" else way)
+    progress.print(f"{args.turns} turns, {args.siblings} siblings: {way}{f', {rows} at once' if way == 'trl' else ''}")
     given = ("model", "trees", "turns", "siblings", "words", "seed")
     options = [part for name in given for part in (f"--{name}", str(getattr(args, name)))]
     call = [sys.executable, __file__, "--one", way, "--rows", str(rows), *options]
@@ -244,40 +271,6 @@ def message(random: Random, words: int) -> str:
     return " ".join(random.choices(WORDS, k=count)).capitalize() + "."
 
 
-# What grows.
-
-
-def growth(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Tokens through the model for one tree, packed and pair by pair, for several shapes of it."""
-    from interalign.llm.local import load_tokenizer
-    from interalign.training.packing import arranged
-    from interalign.training.tree_trainer import examples_of
-    from interalign.training.trl_trainer import rows
-
-    tokenizer = load_tokenizer(args.model)
-    rows_of = []
-    for turns, siblings in ((2, 2), (5, 2), (10, 2), (20, 2), (10, 3), (10, 4), (10, 8)):
-        shape = argparse.Namespace(**{**vars(args), "turns": turns, "siblings": siblings, "trees": 1})
-        job = job_of(shape, Path("dpo"))
-        (example,), _ = examples_of(job, tokenizer, sys.maxsize)
-        pairs, _ = rows(job, tokenizer, sys.maxsize)
-        sides = [[*row["prompt"], *row[side]] for row in pairs for side in ("chosen", "rejected")]
-        one_by_one = sum(len(tokenizer.apply_chat_template(side, return_dict=True)["input_ids"]) for side in sides)
-        split = sum(part.tokens for sequence in arranged([example], 4096) for part in sequence)
-        rows_of.append(
-            {
-                "turns": turns,
-                "siblings": siblings,
-                "pairs": len(pairs),
-                "packed": example.tokens,
-                "in_sequences_of_4096": split,
-                "pair_by_pair": one_by_one,
-                "ratio": one_by_one / split,
-            }
-        )
-    return rows_of
-
-
 def load() -> list[float] | None:
     """How busy the machine is: above the number of its cores, times say little."""
     return [round(one, 2) for one in os.getloadavg()] if hasattr(os, "getloadavg") else None
@@ -291,40 +284,24 @@ def without_paths(arguments: Sequence[str]) -> list[str]:
 # What is shown.
 
 
-def times_table(found: Mapping[str, Any]) -> Table:
-    shape = f"{found['trees']} trees of {found['turns']} turns, {found['siblings']} siblings, {found['pairs']} pairs"
-    table = Table(title=f"One epoch of DPO, {found['model']}: {shape}", box=SIMPLE, title_justify="left")
-    for name in ("", "tokens", "reference, s", "epoch, s", "packing", "peak memory"):
-        table.add_column(name, justify="right" if name else "left")
-    for way, title in (("tree", "packed trees"), ("trl", "TRL, pair by pair")):
-        one = found[way]
-        table.add_row(
-            f"{title} (median of {one['runs']})",
-            f"{one['tokens']:,.0f}",
-            f"{one['setup_seconds']:.1f}",
-            f"{one['epoch_seconds']:.1f}",
-            f"{one['packing_share']:.2%}",
-            f"{one['peak_memory_mib']:,.0f} MiB",
-        )
-    ratios = found["ratios"]
-    table.add_row(
-        "ratio", f"{ratios['tokens']:.1f}", f"{ratios['reference']:.1f}", f"{ratios['epoch']:.1f}", "", "", style="bold"
-    )
-    return table
-
-
-def growth_table(found: Sequence[Mapping[str, Any]]) -> Table:
-    table = Table(title="Tokens through the model for one tree", box=SIMPLE, title_justify="left")
-    for name in ("turns", "siblings", "pairs", "packed", "in sequences of 4,096", "pair by pair", "ratio"):
+def as_table(found: Mapping[str, Any]) -> Table:
+    table = Table(title=f"DPO with {found['model']}, {found['trees']} tree(s) an epoch", box=SIMPLE)
+    for name in ("turns", "siblings", "pairs", "packed", "pair by pair", "ratio", "packed, s", "TRL, s", "ratio"):
         table.add_column(name, justify="right")
-    for one in found:
-        counts = ("packed", "in_sequences_of_4096", "pair_by_pair")
+    for name in ("packing", "MiB", "TRL, MiB"):
+        table.add_column(name, justify="right")
+    for one in found["shapes"]:
+        tree, trl = one["tree"], one["trl"]
         table.add_row(
-            str(one["turns"]),
-            str(one["siblings"]),
-            str(one["pairs"]),
-            *(f"{one[name]:,}" for name in counts),
-            f"{one['ratio']:.1f}",
+            *(str(one[name]) for name in ("turns", "siblings", "pairs")),
+            *(f"{one[name]:,}" for name in ("packed", "pair_by_pair")),
+            f"{one['fewer_tokens']:.1f}",
+            f"{tree['epoch_seconds']:.1f}",
+            f"{trl['epoch_seconds']:.1f}" if trl else "–",
+            f"{one['times_faster']:.1f}" if trl else "–",
+            f"{tree['packing_share']:.2%}",
+            f"{tree['peak_memory_mib']:,.0f}",
+            f"{trl['peak_memory_mib']:,.0f}" if trl else "–",
         )
     return table
 

@@ -143,4 +143,83 @@ def test_a_model_folder_without_weights(tmp_path: Path, recipe: Path) -> None:
 
 
 def test_a_method_that_does_not_exist(tmp_path: Path) -> None:
-    assert_one_clear_line(interalign("train", "--method", "ppo", cwd=tmp_path), 2, "'ppo'", "sft, sft-rejected, dpo, both")
+    assert_one_clear_line(
+        interalign("train", "--method", "ppo", cwd=tmp_path), 2, "'ppo'", "sft, sft-rejected, dpo, both"
+    )
+
+
+@pytest.fixture
+def grown(tmp_path: Path, recipe: Path) -> Path:
+    """A run folder with trees, whose recipe names a tiny base model."""
+    from tests.training.tiny import make_model, make_tokenizer
+
+    make_model(tmp_path / "tiny", make_tokenizer("some words"))
+    recipe.write_text(SMALL + '[train]\nbase = "./tiny"\n', encoding="utf-8")
+    interalign("personas", "compose", "--recipe", str(recipe), "--out", "run", cwd=tmp_path)
+    interalign("simulate", "--out", "run", cwd=tmp_path)
+    return tmp_path / "run"
+
+
+def test_show_batch_trains_nothing(grown: Path) -> None:
+    result = interalign("train", "--show-batch", "--out", "run", cwd=grown.parent)
+    assert result.returncode == 0, result.stderr
+    sft, dpo = result.stdout.index("sft: tree 1 of 3"), result.stdout.index("dpo: tree ")
+    assert sft < dpo
+    assert "[+ +] trained on; all else is only read." in result.stdout[sft:dpo]
+    assert "[+ +] chosen, [- -] rejected; all else is only read." in result.stdout[dpo:]
+    assert "<|im_start|>assistant" in result.stdout
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    assert "\x1b" not in result.stdout
+    assert not (grown / "models").exists()
+
+
+def test_show_batch_before_there_are_trees(tmp_path: Path, recipe: Path) -> None:
+    interalign("personas", "compose", "--recipe", str(recipe), "--out", "run", cwd=tmp_path)
+    result = interalign("train", "--show-batch", "--out", "run", cwd=tmp_path)
+    assert_one_clear_line(result, 2, "trees.jsonl does not exist")
+
+
+def checkpoint(folder: Path, **changes: object) -> None:
+    manifest = {
+        "name": folder.name,
+        "method": "sft",
+        "base": "smol/base",
+        "parent": "base",
+        "data": "0" * 64,
+        "seed": 1,
+        "steps": 12,
+        "settings": {},
+        "versions": {},
+        "metrics": {"loss": 1.25},
+        **changes,
+    }
+    folder.mkdir(parents=True)
+    (folder / "interalign.json").write_text(json.dumps(manifest), encoding="utf-8")
+
+
+def test_models_are_listed(tmp_path: Path) -> None:
+    checkpoint(tmp_path / "run" / "models" / "sft")
+    metrics = {"loss": 0.5, "accuracy": 0.75}
+    checkpoint(tmp_path / "run" / "models" / "dpo", method="dpo", parent="sft", metrics=metrics)
+    (tmp_path / "run" / "models" / "notes").mkdir()
+    listed = interalign("models", "run", cwd=tmp_path)
+    assert listed.returncode == 0, listed.stderr
+    heading, *rows = (line.split() for line in listed.stdout.splitlines())
+    assert heading == ["model", "method", "base", "started", "from", "steps", "loss", "accuracy"]
+    assert rows == [
+        ["dpo", "dpo", "base", "sft", "12", "0.500", "0.750"],
+        ["sft", "sft", "base", "base", "12", "1.250", "–"],
+    ]
+    # Any folder of checkpoints will do.
+    assert interalign("models", "run/models", cwd=tmp_path).stdout == listed.stdout
+
+
+def test_no_models(tmp_path: Path) -> None:
+    result = interalign("models", ".", cwd=tmp_path)
+    assert (result.returncode, result.stdout) == (0, "")
+    assert "There is no checkpoint in ." in result.stderr
+
+
+def test_a_model_with_a_damaged_manifest(tmp_path: Path) -> None:
+    checkpoint(tmp_path / "models" / "sft", steps="many")
+    assert_one_clear_line(interalign("models", ".", cwd=tmp_path), 2, "interalign.json is damaged")

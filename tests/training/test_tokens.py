@@ -41,7 +41,8 @@ NO_SYSTEM = (
 
 THINKING = (
     "{% set ns = namespace(asked=0) %}"
-    "{% for message in messages %}{% if message.role == 'user' %}{% set ns.asked = loop.index0 %}{% endif %}{% endfor %}"
+    "{% for message in messages %}"
+    "{% if message.role == 'user' %}{% set ns.asked = loop.index0 %}{% endif %}{% endfor %}"
     "{% for message in messages %}{{ '<|im_start|>' + message.role + '\n' }}"
     "{% if message.role == 'assistant' and loop.index0 > ns.asked %}{{ '<think>\n\n</think>\n\n' }}{% endif %}"
     "{{ message.content + '<|im_end|>\n' }}{% endfor %}"

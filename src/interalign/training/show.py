@@ -227,9 +227,7 @@ class _Printer:
         self._marks = console.color_system is None or console.no_color
         shown = [node for node in batch.runs if node is not None]
         self._roots = [node for node in shown if batch.tree.nodes[node].parent is None]
-        self._children = {
-            node: [child for child in batch.tree.children(node) if child in batch.runs] for node in shown
-        }
+        self._children = {node: [child for child in batch.tree.children(node) if child in batch.runs] for node in shown}
         # How many messages are shown below each; a parent stands before its children.
         self._reach: dict[int, int] = {}
         for node in reversed(shown):
@@ -333,7 +331,8 @@ def _part_in_pairs(example: Example, node: int) -> str:
 def _totals(batch: Batch) -> Iterator[str]:
     example, tokens = batch.example, batch.example.tokens
     counted = f"{len(example.pairs):,} pairs" if example.pairs else f"{len(example.replies):,} replies"
-    yield f"{counted}; {tokens:,} tokens in the tree, {batch.learnt:,} of them trained on ({batch.learnt / tokens:.0%})."
+    share = f"{batch.learnt / tokens:.0%}"
+    yield f"{counted}; {tokens:,} tokens in the tree, {batch.learnt:,} of them trained on ({share})."
     apart = "Pair by pair" if example.pairs else "Reply by reply"
     yield f"{apart} these are {batch.apart:,} tokens: the tree takes {tokens / batch.apart:.0%} of that."
 
