@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import contextlib
+import copy
 import dataclasses
 import math
 from pathlib import Path
@@ -21,6 +23,7 @@ from interalign.training.train import DpoConfig, SftConfig, TrainConfig, train
 from interalign.training.tree_trainer import collate
 from interalign.training.weights import load_trainable
 from tests.training.conftest import make_job
+from tests.training.test_tokens import INST, THINKING, UNOPENED
 from tests.training.tiny import SYSTEM
 
 
@@ -213,6 +216,17 @@ def test_nothing_is_short_enough(trees: list[Tree], config: TrainConfig, tmp_pat
     for module in (tree_trainer, trl_trainer):
         with pytest.raises(TrainingError, match=r"every conversation is longer.*max_length"):
             module.make_trainer(job, *load_trainable(job.start, job.config))
+
+
+@pytest.mark.parametrize(("template", "says"), [(UNOPENED, "no generation prompt"), (THINKING, None), (INST, None)])
+def test_openings_are_not_trained_on(
+    trees: list[Tree], config: TrainConfig, tokenizer: Any, tmp_path: Path, template: str, says: str | None
+) -> None:
+    other = copy.deepcopy(tokenizer)
+    other.chat_template = template
+    job = make_job("sft", trees[:1], config, tmp_path / "a")
+    with pytest.raises(TrainingError, match=says) if says else contextlib.nullcontext():
+        trl_trainer.rows(job, other, 10_000)
 
 
 def test_a_step_sees_about_as_many_rows_as_its_trees_hold(

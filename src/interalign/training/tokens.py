@@ -17,7 +17,7 @@ from interalign.conversations.tree import Tree
 from interalign.errors import TrainingError
 from interalign.messages import Chat, Message, as_dicts
 
-__all__ = ["Segment", "chat_segments", "rendered_length", "tree_segments"]
+__all__ = ["Segment", "chat_segments", "refuse_unopened", "rendered_length", "tree_segments"]
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def _last_message(tokenizer: Any, chat: Chat, before: list[int]) -> tuple[tuple[
     if chat[-1].role == "assistant":
         header -= len(full) - _begin_of_reply(tokenizer, chat, full)
     if header == 0 and chat[-1].role == "assistant":
-        _refuse_unopened(tokenizer, chat)
+        refuse_unopened(chat, tokenizer)
     return tuple(own), header, full
 
 
@@ -139,14 +139,18 @@ def _told(tokenizer: Any) -> Iterator[None]:
         ) from error
 
 
-def _refuse_unopened(tokenizer: Any, chat: Chat) -> None:
-    """Refuse a template that opens replies and does not do so when one is to be written."""
+def refuse_unopened(chat: Chat, tokenizer: Any) -> None:
+    """Refuse a template that opens replies and does not do so when one is to be written.
+
+    Raises:
+        TrainingError: it is such a template, or it refuses `chat`, which ends with a reply.
+    """
     with _told(tokenizer):
-        full, prompt = (
+        full, before, prompt = (
             tokenizer.apply_chat_template(as_dicts(part), tokenize=False, add_generation_prompt=opened)
-            for part, opened in ((chat, False), (chat[:-1], True))
+            for part, opened in ((chat, False), (chat[:-1], False), (chat[:-1], True))
         )
-    if not full[len(prompt) :].lstrip().startswith(chat[-1].content.strip()):
+    if prompt == before and not full[len(prompt) :].lstrip().startswith(chat[-1].content.strip()):
         raise TrainingError(
             f"The chat template of {tokenizer.name_or_path!r} opens replies, but has no generation prompt: the opening "
             "itself would be trained on.",

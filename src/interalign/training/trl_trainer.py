@@ -23,7 +23,7 @@ from interalign.training import processes
 from interalign.training.job import Job, Progress, context_length, fitting, refuse_too_long
 from interalign.training.loop import WatchedTrainer, shared_arguments
 from interalign.training.options import trainer_config, trl_refusals
-from interalign.training.tokens import rendered_length
+from interalign.training.tokens import refuse_unopened, rendered_length
 
 __all__ = ["make_trainer", "rows"]
 
@@ -88,6 +88,9 @@ def rows(job: Job, tokenizer: Any, limit: int) -> tuple[list[dict[str, Any]], in
     """The job's data in TRL's conversational formats, and how many rows are left out as longer than `limit`.
 
     A row is `prompt` and `completion`, or `prompt`, `chosen` and `rejected`.
+
+    Raises:
+        TrainingError: the chat template refuses a conversation, or would have the opening of a reply trained on.
     """
     opening: Chat = (Message(role="system", content=job.system),)
     found: list[dict[str, Any]] = []
@@ -95,6 +98,7 @@ def rows(job: Job, tokenizer: Any, limit: int) -> tuple[list[dict[str, Any]], in
     for lesson in job.lessons:
         tree = job.trees[lesson.tree]
         chats = {reply: (*opening, *tree.chat(reply)) for reply in lesson.replies}
+        refuse_unopened(chats[lesson.replies[0]], tokenizer)
         lengths = {reply: rendered_length(chat, tokenizer) for reply, chat in chats.items()}
         kept, left_out = fitting(lesson, lengths.__getitem__, limit)
         too_long += left_out
