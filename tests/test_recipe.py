@@ -24,6 +24,14 @@ def generator(table: str) -> str:
     return f"[pool.generator]\n{table}\n"
 
 
+def roles(user: str, prompt: str = "") -> str:
+    """A recipe in which one server plays all roles, with the user's model as it is given."""
+    model = '{ backend = "endpoint", base_url = "http://localhost:1/v1", model = "m" }'
+    played = {role: model for role in ("user", "inducer", "tailored", "generic", "judge")} | {"user": user or model}
+    lines = [f"{role}.models = [{{ model = {table} }}]" for role, table in played.items()]
+    return "[simulate.roles]\n" + "\n".join([*lines, f"user.prompt = '{prompt}'" if prompt else ""])
+
+
 def server(more: str) -> str:
     return generator(f'backend = "endpoint"\nbase_url = "http://localhost:1/v1"\n{more}')
 
@@ -83,6 +91,11 @@ def test_a_resolved_recipe_spells_out_every_stage() -> None:
         (generator('bakend = "local"'), ["'pool.generator.backend' is missing", "'bakend'"]),
         (generator('model = "x"'), ["'pool.generator.backend' is missing", "scripted, local, endpoint"]),
         ("[pool]\ngenerator = 3", ["'pool.generator'", "dictionary"]),
+        (roles('{ backend = "enpoint" }'), ["user.models.0.model.backend' names no backend. To", "mean 'endpoint'"]),
+        (roles('{ backend = "gpt" }'), ["user.models.0.model.backend' names no", "are: scripted, local, endpoint"]),
+        (roles('{ bakend = "local" }'), ["user.models.0.model.backend' is missing. To", "'bakend'"]),
+        (roles('{ backend = "local", chekpoint = "x" }'), ["model.chekpoint' is unknown. To", "'checkpoint'"]),
+        (roles("{}, weigth = 2"), ["models.0.weigth' is unknown (and 1 more)", "'weight'"]),
     ],
 )
 def test_a_bad_recipe_says_what_where_and_how_to_mend(text: str, words: list[str], tmp_path: Path) -> None:
@@ -92,6 +105,22 @@ def test_a_bad_recipe_says_what_where_and_how_to_mend(text: str, words: list[str
     assert str(path) in str(caught.value)
     for word in words:
         assert word in str(caught.value)
+
+
+def test_a_roles_prompt_is_beside_the_recipe_wherever_that_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    write(tmp_path / "mine", roles("", "../mine/user.txt"))
+    monkeypatch.chdir(tmp_path)
+    loaded = load_recipe("mine/recipe.toml")
+    assert loaded.simulate.roles is not None
+    assert loaded.simulate.roles.user.prompt == str(tmp_path / "mine" / "user.txt")
+    # The copy that the run folder keeps, and a recipe for another stage over it.
+    kept = load_recipe(write(tmp_path / "elsewhere", recipe_toml(loaded)))
+    assert kept == loaded
+    assert load_recipe(write(tmp_path / "mine", "seed = 9"), over=kept).simulate == loaded.simulate
 
 
 @pytest.mark.parametrize(
@@ -105,11 +134,12 @@ def test_a_bad_recipe_says_what_where_and_how_to_mend(text: str, words: list[str
         generator('backend = "vendor"\napi_key = "s3cret"'),
         generator('backend = "s3cret"'),
         generator('api_key = "s3cret"'),
+        '[simulate.roles]\nuser.models = [{ model = { backend = "endpoint", api_key = "s3cret" } }]',
         '[pool]\ngenerator = "s3cret"',
     ],
 )
 def test_what_may_be_a_secret_is_never_repeated(text: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"pool\.generator") as caught:
+    with pytest.raises(InputError, match=r"pool\.generator|simulate\.roles") as caught:
         load_recipe(write(tmp_path, text))
     assert "s3cret" not in "".join(traceback.format_exception(caught.value))
 

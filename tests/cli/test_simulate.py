@@ -9,10 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from interalign.cli import main
 from interalign.cli.console import err, out
+from interalign.cli.simulate import MEANINGS, _show, _show_usage
+from interalign.conversations.checks import CHECKS
 from interalign.conversations.tree import Tree
+from interalign.llm.account import RoleUsage
 from interalign.personas.persona import Persona
 from interalign.personas.seeds import seeds
 from interalign.pipeline.simulate import Simulation
@@ -34,6 +39,15 @@ class Done:
 
 
 Run = Callable[..., Done]
+
+WANTED = {
+    "user": "max_tokens 200, temperature 0.9; no JSON schema",
+    "inducer": "max_tokens 600, temperature 0; with a JSON schema",
+    "tailored": "max_tokens 400, temperature 0.7; no JSON schema",
+    "generic": "max_tokens 400, temperature 0.7; no JSON schema",
+    "judge": "max_tokens 100, temperature 0; with a JSON schema",
+}
+"""How each role is asked where the command line names the model."""
 
 
 @pytest.fixture
@@ -84,8 +98,9 @@ def test_a_simulation_by_scripts_is_exported_in_any_form(run: Run, folder: Path,
 def test_growing_on_may_change_how_it_is_grown_and_nothing_else_may(run: Run, folder: Path) -> None:
     assert run("simulate", "--out", folder, "--scripted", "--turns", "2", "--personas", "3").returncode == 0
     before = read_jsonl(folder / "trees.jsonl", Tree)
-    refused = run("simulate", "--out", folder, "--policy", "full")
-    assert (refused.returncode, "simulate.policy.name" in refused.stderr) == (5, True)
+    (folder.parent / "seed.toml").write_text("seed = 8", encoding="utf-8")
+    refused = run("simulate", "--out", folder, "--recipe", folder.parent / "seed.toml")
+    assert (refused.returncode, "seed: 7 -> 8" in refused.stderr) == (5, True)
     words = ("--grow", folder / "trees.jsonl", "--policy", "full", "--depth", "2")
     assert run("simulate", "--out", folder, *words).returncode == 0
     after = read_jsonl(folder / "trees.jsonl", Tree)
@@ -113,9 +128,10 @@ def test_the_prompts_can_be_read_before_anything_is_sent(run: Run, folder: Path)
     done = run("simulate", "--out", folder, "--scripted", "--show-prompts", "--turns", "2")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert [line for line in lines if line in {"user", "inducer", "tailored", "generic", "judge"}] == [
-        "user", "inducer", "tailored", "generic", "judge",
-    ]  # fmt: skip
+    header = {lines[number]: lines[number + 1] for number, line in enumerate(lines) if line in WANTED}
+    assert list(header) == ["user", "inducer", "tailored", "generic", "judge"]
+    assert {role: line.partition("; ")[2] for role, line in header.items()} == WANTED
+    assert all(line.startswith("a script; ") for line in header.values())
     assert any(json.loads(line)["user"] for line in lines if line.startswith('{"user"'))
 
 
@@ -124,6 +140,10 @@ def test_the_prompts_can_be_read_before_anything_is_sent(run: Run, folder: Path)
     [
         (["--scripted", "--model", "x"], 2, "--scripted takes no --model"),
         (["--base-url", "http://localhost:1/v1"], 2, "add --model"),
+        (["--base-url", "localhost:1/v1", "--model", "x"], 2, "--base-url: a URL that begins with http://"),
+        (["--base-url", "http://localhost:1/v1", "--model", ""], 2, "--model: String should have"),
+        (["--scripted", "--policy", "path", "--depth", "3"], 2, "--depth belongs to the policy full"),
+        (["--scripted", "--depth", "3", "--estimate"], 2, "--depth belongs to the policy full"),
         (["--scripted", "--budget", "3 chf"], 2, "neither money nor tokens"),
         (["--scripted", "--policy", "tree"], 2, "'path', 'full' or 'best'"),
         (["--scripted", "--grow", "nowhere.jsonl"], 2, "nowhere.jsonl does not exist"),
@@ -143,10 +163,125 @@ def test_what_cannot_be_is_said_and_leaves_no_trees(
     assert run("simulate", "--out", folder, "--scripted", "--turns", "1", "--personas", "2").returncode == 0
 
 
-def test_a_folder_without_personas_is_not_made(run: Run, tmp_path: Path) -> None:
-    done = run("simulate", "--out", tmp_path / "typo", "--scripted")
+@pytest.mark.parametrize("option", ["--turns=2", "--estimate", "--show-prompts"])
+def test_a_folder_without_personas_is_not_made(run: Run, tmp_path: Path, option: str) -> None:
+    done = run("simulate", "--out", tmp_path / "typo", "--scripted", option)
     assert (done.returncode, "nobody to talk to" in done.stderr) == (2, True)
+    assert "personas compose, grow or pair" in done.stderr
     assert not (tmp_path / "typo").exists()
+
+
+def usage(number: int, role: str, cached: int) -> RoleUsage:
+    return RoleUsage(
+        role=role,
+        model="meta-llama/Llama-3.3-70B-Instruct-Turbo",
+        calls=number,
+        prompt_tokens=7 * number,
+        cached_tokens=cached,
+        completion_tokens=3 * number,
+        usd=number / 100,
+    )
+
+
+@given(st.integers(1, 10**11), st.sampled_from([0, 12_345, 9 * 10**11]), st.sampled_from([40, 80, 81, 100, 200]))
+def test_the_numbers_of_the_account_are_whole_on_any_screen(number: int, cached: int, width: int) -> None:
+    with pytest.MonkeyPatch.context() as patched, out.capture() as captured:
+        patched.setattr(out, "_width", width)
+        _show_usage("estimate", [usage(number, "user", cached), usage(number, "judge", cached)])
+    lines = captured.get().splitlines()
+    (user,) = [line.split() for line in lines if line.split()[:1] == ["user"]]
+    (both,) = [line.split() for line in lines if line.split()[:1] == ["all"]]
+    for times, row in ((1, user), (2, both)):
+        wanted = [f"{times * count:,}" for count in (number, 7 * number, 3 * number)]
+        assert [one for one in row if one in wanted] == wanted
+        assert row[-1] in {f"{times * number / 100:,.2f}", f"{times * number / 100:,.4f}"}
+    assert ("cached" in captured.get()) <= (cached > 0)
+    if number < 10**8 and width >= 80:
+        assert max(map(len, lines)) <= width
+
+
+def test_an_estimate_says_nothing_of_what_is_cached_and_fits_into_a_pipe(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(out, "_width", 80)
+    words = ("--base-url", "http://localhost:1/v1", "--model", "meta-llama/Llama-3.3-70B-Instruct-Turbo-Free")
+    done = run("simulate", "--out", folder, *words, "--turns", "30", "--estimate")
+    assert done.returncode == 0, done.stderr
+    assert "cached" not in done.stdout and "…" not in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_a_roles_prompt_is_looked_for_beside_the_recipe(run: Run, folder: Path, tmp_path: Path) -> None:
+    role = 'models = [{ model = { backend = "scripted" } }]'
+    roles = "\n".join(f"[simulate.roles.{one}]\n{role}" for one in ("inducer", "tailored", "generic", "judge"))
+    user = f'[simulate.roles.user]\n{role}\nprompt = "mine.txt"'
+    (tmp_path / "recipe.toml").write_text(f"[simulate]\nturns = 1\n{roles}\n{user}", encoding="utf-8")
+    words = ("simulate", "--out", folder, "--recipe", tmp_path / "recipe.toml")
+    for option in ("--turns=1", "--show-prompts"):
+        done = run(*words, option)
+        assert (done.returncode, f"{tmp_path / 'mine.txt'} cannot be read" in done.stderr) == (2, True)
+    (tmp_path / "mine.txt").write_text("Play somebody shy.", encoding="utf-8")
+    assert "Play somebody shy." in run(*words, "--show-prompts").stdout
+    assert run(*words, "--personas", "2").returncode == 0
+    # The folder's own copy of the recipe finds it as well.
+    again = run("simulate", "--out", folder, "--personas", "3")
+    assert again.returncode == 0, again.stderr
+    assert len(read_jsonl(folder / "trees.jsonl", Tree)) == 3
+
+
+def test_a_model_limited_in_two_ways_is_found_by_the_estimate(run: Run, folder: Path, tmp_path: Path) -> None:
+    model = '{{ backend = "endpoint", base_url = "http://localhost:1/v1", model = "m"{more} }}'
+    limits = {"judge": ", requests_per_minute = 60"}
+    roles = [
+        f"{role}.models = [{{ model = {model.format(more=limits.get(role, ''))} }}]"
+        for role in ("user", "inducer", "tailored", "generic", "judge")
+    ]
+    (tmp_path / "two.toml").write_text("[simulate.roles]\n" + "\n".join(roles), encoding="utf-8")
+    for option in ("--estimate", "--show-prompts"):
+        done = run("simulate", "--out", folder, "--recipe", tmp_path / "two.toml", option)
+        assert (done.returncode, "m on http://localhost:1/v1 is limited in two ways" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("address", "model", "asked"),
+    [
+        ("http://localhost:7/v1", "nobody/knows", "nobody/knows at http://localhost:7/v1;"),
+        ("", "nobody/knows", "nobody/knows in this process;"),
+        ("http://localhost:7/v1", ".", ". in this process;"),
+    ],
+)
+def test_a_model_without_an_address_is_on_the_server_of_the_environment(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, address: str, model: str, asked: str
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", address)
+    done = run("simulate", "--out", folder, "--model", model, "--show-prompts")
+    assert done.returncode == 0, done.stderr
+    assert sum(line.startswith(asked) for line in done.stdout.splitlines()) == 5
+    assert ("is no folder" in done.stderr) == (model != ".")
+
+
+def test_an_address_of_the_environment_that_is_none_is_said(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://me:s3cret@localhost:7/v1")
+    done = run("simulate", "--out", folder, "--model", "nobody/knows", "--estimate")
+    assert (done.returncode, "error OPENAI_BASE_URL: the URL must not hold" in done.stderr) == (2, True)
+    assert "s3cret" not in done.stderr
+
+
+def test_the_help_says_what_stands_in_a_price_file(run: Run) -> None:
+    said = " ".join(run("simulate", "--help").stdout.replace("│", " ").split())
+    assert all(words in said for words in ('[models."name"]', "completion", "in US dollars per million tokens"))
+
+
+def test_every_check_is_explained_where_its_faults_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    assert set(MEANINGS) == {*CHECKS, "unreadable"}
+    faults = {"user: restart": 3, "judge: unreadable": 1, "user: a check to come": 2}
+    _show(Simulation(trees=1, ended_early=0, pairs=0, turns=18, faults=faults, missing_verdicts=0))
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == f"user: restart: 3 in 18 user turns ({MEANINGS['restart']})"
+    assert lines[1] == f"judge: unreadable: 1 in 18 user turns ({MEANINGS['unreadable']})"
+    assert lines[2] == "user: a check to come: 2 in 18 user turns"
 
 
 def test_a_trial_with_a_few_is_followed_by_the_others(run: Run, folder: Path) -> None:
@@ -174,6 +309,25 @@ def test_growing_a_few_on_keeps_the_other_trees(run: Run, folder: Path) -> None:
     # The account is that of all trees: 2 turns of 6 people, and one more of one.
     usage = read_json(folder / "simulation.json", Simulation).usage
     assert {row.role: row.calls for row in usage}["user"] == 13
+
+
+def test_that_personas_does_not_decide_how_many_trees_there_are_is_said(run: Run, folder: Path) -> None:
+    assert run("simulate", "--out", folder, "--scripted", "--turns", "2", "--personas", "4").returncode == 0
+    fewer = run("simulate", "--out", folder, "--personas", "2")
+    assert (fewer.returncode, "4 trees are there already, more than --personas 2" in fewer.stderr) == (0, True)
+    words = ("--grow", folder / "trees.jsonl", "--turns", "3")
+    more = run("simulate", "--out", folder, *words, "--personas", "5")
+    assert (more.returncode, "4 trees are there to grow on, fewer than --personas 5" in more.stderr) == (0, True)
+    exact = run("simulate", "--out", folder, "--turns", "3", "--personas", "4")
+    assert (exact.returncode, "trees are there" in exact.stderr) == (0, False)
+    deep = run("simulate", "--out", folder, *words, "--depth", "2")
+    assert (deep.returncode, "--depth belongs to the policy full" in deep.stderr) == (2, True)
+
+
+@pytest.mark.parametrize("option", ["--min-margin", "--length-match"])
+def test_a_bound_without_end_is_refused_in_a_line(run: Run, folder: Path, tmp_path: Path, option: str) -> None:
+    done = run("export", tmp_path / "out", "--out", folder, option, "inf")
+    assert (done.returncode, done.stderr.startswith(f"error {option}: ")) == (2, True)
 
 
 def test_held_out_people_are_not_talked_to(run: Run, folder: Path) -> None:

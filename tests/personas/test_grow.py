@@ -14,13 +14,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from interalign.errors import InputError, ModelError
+from interalign.errors import BudgetSpent, InputError, ModelError
 from interalign.llm.journal import Journal, journalled
 from interalign.llm.model import Answer, ChatModel, Request, Usage
 from interalign.llm.scripted import ScriptedModel
 from interalign.personas.description import Description, Kind
 from interalign.personas.filter import SemanticFilter
-from interalign.personas.grow import CandidateRow, GrowConfig, Grown, StopConfig, grow_pool
+from interalign.personas.grow import (
+    CandidateRow,
+    GrowConfig,
+    Grown,
+    StopConfig,
+    barren_from,
+    first_request,
+    grow_pool,
+)
 from interalign.personas.seeds import seeds
 from interalign.personas.wellformed import FormConfig
 from interalign.personas.writer import persona_writer
@@ -196,6 +204,7 @@ def test_what_stays_unreadable_is_a_counted_call_and_no_persona() -> None:
     assert {call.outcome for call in grown.calls} == {"unreadable"}
     assert 4 <= len(grown.calls) <= 4 + CONFIG.in_flight
     assert all(call.problem and "not JSON" in call.problem for call in grown.calls)
+    assert all(call.problem and "it begins 'Certainly! A profile: she" in call.problem for call in grown.calls)
     assert len(grown.pool) == len(grown.candidates) == 20
 
 
@@ -322,6 +331,78 @@ def test_a_failure_and_a_resume_pay_for_nothing_twice_and_give_the_same_pool(tmp
         grown = grow(journalled(Counted(1000), journal), target=70)
     assert len(paid) == len(set(paid)) == len(grown.calls)
     assert grown == grow(persona_writer(), target=70)
+
+
+def test_what_is_given_up_is_asked_anew_and_the_rest_is_not(tmp_path: Path) -> None:
+    """A model that breaks after a good beginning, and is mended."""
+    asked: list[int] = []
+
+    class Breaking:
+        name = persona_writer().name
+
+        def __init__(self, good: int) -> None:
+            self._left = good
+
+        async def complete(self, request: Request) -> Answer:
+            asked.append(request.seed)
+            self._left -= 1
+            if self._left >= 0:
+                return await persona_writer().complete(request)
+            return Answer(text="Certainly!", finish="stop", usage=Usage(), model=self.name)
+
+    config = CONFIG.model_copy(update={"in_flight": 1})
+    with Journal.open(tmp_path / "journal.sqlite") as journal:
+        broken = grow(journalled(Breaking(3), journal), config, target=50, window=2)
+        assert (broken.stop, barren_from(broken)) == ("unreadable", 3)
+        first = len(asked)
+        again = grow(journalled(Breaking(0), journal), config, target=50, window=2, given_up=(3,))
+        # Two calls, and each is asked for a mended answer.
+        assert (again.calls[:3], barren_from(again), len(asked)) == (broken.calls[:3], 3, first + 4)
+        assert grow(journalled(Breaking(0), journal), config, target=50, window=2, given_up=(3,)) == again
+        mended = grow(journalled(Breaking(99), journal), config, target=50, window=2, given_up=(3, 3))
+    assert (mended.calls[:3], mended.stop, barren_from(mended)) == (broken.calls[:3], "target", None)
+    assert mended.calls[3].accepted
+
+
+def test_a_growth_of_which_nothing_came_is_told_from_one_that_ended_early() -> None:
+    assert barren_from(grow(persona_writer(), target=20)) is None
+    assert barren_from(grow(persona_writer(), target=500, max_calls=2)) is None
+    repeated = grow(says(items(seeds("profile")[0].text)), max_calls=4, window=9)
+    assert (repeated.stop, barren_from(repeated)) == ("budget", 0)
+
+
+def test_what_is_in_flight_when_the_work_stops_is_finished() -> None:
+    finished: list[int] = []
+
+    class Stopping:
+        name = persona_writer().name
+
+        async def complete(self, request: Request) -> Answer:
+            number = self.asked
+            self.asked += 1
+            if number == 0:
+                raise BudgetSpent("enough")
+            for _ in range(20):
+                await asyncio.sleep(0)
+            finished.append(number)
+            return await persona_writer().complete(request)
+
+        asked = 0
+
+    with pytest.raises(BudgetSpent):
+        grow(Stopping(), target=90)
+    assert finished == [1, 2]
+
+
+def test_the_first_request_is_what_is_sent_first() -> None:
+    sent: list[Request] = []
+
+    def reply(request: Request) -> str:
+        sent.append(request)
+        return items(good(1))
+
+    grow(ScriptedModel("listening", reply), max_calls=1)
+    assert first_request(planted(), CONFIG, 7) == sent[0]
 
 
 def test_a_refused_call_is_a_row_and_growth_goes_on() -> None:

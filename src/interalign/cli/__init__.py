@@ -17,6 +17,7 @@ from interalign.cli.personas import personas
 from interalign.cli.simulate import simulate
 from interalign.cli.train import models, train
 from interalign.errors import InputError, InteralignError
+from interalign.training import processes
 
 if TYPE_CHECKING:
     from interalign.evaluation.summary import Summary
@@ -43,19 +44,27 @@ def main() -> None:
         _quiet_third_parties()
         app()
     except InteralignError as error:
+        if not processes.is_first() or isinstance(error, processes.LostProcess):
+            processes.wait_to_be_ended()
         line = escaped(" ".join(str(error).splitlines()))
-        err.print(f"[bold red]error[/bold red] {line}", soft_wrap=True, highlight=False)
+        err.print(f"{_who()}[bold red]error[/bold red] {line}", soft_wrap=True, highlight=False)
         sys.exit(error.exit_code)
     except OSError as error:
         # A path that the system refuses (too long, no rights, a broken disk): its own words say it best.
-        err.print(f"[bold red]error[/bold red] {escaped(str(error))}", soft_wrap=True, highlight=False)
+        err.print(f"{_who()}[bold red]error[/bold red] {escaped(str(error))}", soft_wrap=True, highlight=False)
         sys.exit(InteralignError.exit_code)
     except (KeyboardInterrupt, SystemExit) as end:
         # Typer turns an interrupt into an exit without a word.
         if isinstance(end, SystemExit) and end.code != _INTERRUPTED:
             raise
-        err.print("\nStopped. Run the same command again to go on from here.")
+        if processes.is_first() and not processes.is_launched():
+            err.print("\nStopped. Run the same command again to go on from here.")
         sys.exit(_INTERRUPTED)
+
+
+def _who() -> str:
+    """What stands before the error of one of several processes that train together; the first one speaks for all."""
+    return "" if processes.is_first() else f"process {processes.rank()}: "
 
 
 @app.command()
@@ -121,10 +130,12 @@ def report(folder: Out = DEMO, recipe: RecipeFile = None) -> None:
 @app.command()
 def doctor() -> None:
     """What this machine can do, what is missing, and how to mend it."""
-    from interalign.doctor import as_table, inspect_machine
+    from interalign.doctor import absent_lines, as_table, inspect_machine
 
     found = inspect_machine()
     out.print(as_table(found))
+    for line in absent_lines(found):
+        say(line)
     if found.with_status("missing"):
         raise typer.Exit(1)
 
@@ -168,5 +179,7 @@ def _quiet_third_parties() -> None:
         warnings.simplefilter("ignore")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    # Read when torch is loaded: what several processes say to each other about themselves.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     # Every try to reach a hub that is not there would print two lines.
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")

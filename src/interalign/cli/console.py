@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
+from interalign.errors import InputError
+
 if TYPE_CHECKING:
+    from interalign.llm.backends import ModelConfig
+    from interalign.llm.model import Request
     from interalign.pipeline.work import Work
     from interalign.recipe import Recipe
 
-__all__ = ["DEMO", "Out", "RecipeFile", "chosen_recipe", "err", "escaped", "out", "say", "work_in"]
+__all__ = [
+    "DEMO",
+    "BudgetInWords",
+    "Out",
+    "PriceFile",
+    "RecipeFile",
+    "ShowPrompts",
+    "checked_model",
+    "chosen_recipe",
+    "err",
+    "escaped",
+    "note",
+    "out",
+    "say",
+    "say_call",
+    "server_model",
+    "work_in",
+]
 
 out, err = Console(), Console(stderr=True)
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
@@ -25,7 +47,23 @@ RecipeFile = Annotated[
     Path | None,
     typer.Option("--recipe", help="TOML recipe. Default: the one in the run folder, else the demo's."),
 ]
+BudgetInWords = Annotated[
+    str | None, typer.Option("--budget", help='What the run may cost, as in "20usd" or "3M tokens".')
+]
+PriceFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--prices",
+        help='TOML file of prices, in place of the package\'s: for each model a table \\[models."name"] with `prompt`, '
+        "`completion` and, where read tokens that were cached cost less, `cached`, in US dollars per million tokens.",
+    ),
+]
+ShowPrompts = Annotated[
+    bool, typer.Option("--show-prompts", help="Print a call of each kind as it would be sent, and do nothing.")
+]
 DEMO = Path("runs/demo")
+_SERVER = "OPENAI_BASE_URL"
+_OPTIONS = {"base_url": "--base-url", "model": "--model", "checkpoint": "--model"}
 
 
 def chosen_recipe(recipe: Path | None, folder: Path, default: Recipe | None = None) -> Recipe:
@@ -52,6 +90,87 @@ def work_in(folder: Path, recipe: Recipe, free: Sequence[str] = ()) -> Iterator[
 
     with Work.open(recipe, folder, err, free) as work:
         yield work
+
+
+def server_model(model: str, base_url: str | None) -> ModelConfig:
+    """The model that --model and --base-url name.
+
+    Without --base-url, a name that is no folder is asked for on the server of OPENAI_BASE_URL where that is set, else
+    on the Hugging Face Hub; which of the two is told.
+
+    Raises:
+        InputError: one of them cannot be.
+    """
+    from interalign.llm.offline import OFFLINE_MODEL
+
+    if base_url is not None:
+        return checked_model({"backend": "endpoint", "base_url": base_url, "model": model})
+    if model != OFFLINE_MODEL and not Path(model).expanduser().exists():
+        url = os.environ.get(_SERVER, "").strip()
+        if url:
+            # The address may hold a password, so it is not told.
+            note(f"{model} is no folder, so the server of {_SERVER} is asked for it; --base-url names another one.")
+            return checked_model({"backend": "endpoint", "base_url": url, "model": model}, {"base_url": _SERVER})
+        note(
+            f"{model} is no folder, so the Hugging Face Hub is asked for it; for a model on a server add --base-url, "
+            f"or set {_SERVER}."
+        )
+    return checked_model({"backend": "local", "checkpoint": model})
+
+
+def checked_model(table: Mapping[str, Any], names: Mapping[str, str] | None = None) -> ModelConfig:
+    """The model that a table names; `names` says, by its keys, where they come from, if not from options.
+
+    Raises:
+        InputError: a value cannot be.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    from interalign.llm.backends import ModelConfig
+
+    try:
+        model: ModelConfig = TypeAdapter[ModelConfig](ModelConfig).validate_python(table)
+        return model
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    # Raised out here, since the validation's own error may quote a secret.
+    key = str(first["loc"][-1])
+    example = " as in http://localhost:8000/v1" if key == "base_url" else ""
+    raise InputError(
+        f"{({**_OPTIONS, **(names or {})}).get(key, key)}: {first['msg'].removeprefix('Value error, ')}.",
+        mend=f"correct it{example}.",
+    )
+
+
+def note(text: str) -> None:
+    """Say something quietly on the error stream, however long."""
+    err.print(escaped(text), style="dim", highlight=False, soft_wrap=True)
+
+
+def say_call(name: str, models: Sequence[tuple[ModelConfig, float]], request: Request) -> None:
+    """Print a call as it would be sent: whose it is, who is asked and how, and what is said.
+
+    Args:
+        name: Whose call it is.
+        models: The models that may be asked, with their weights.
+        request: The call.
+    """
+    from interalign.llm.backends import described
+
+    whole = sum(weight for _, weight in models)
+    asked = [described(one) + (f" ({weight / whole:.0%})" if len(models) > 1 else "") for one, weight in models]
+    sampling = request.sampling
+    how = [f"max_tokens {sampling.max_tokens}", f"temperature {sampling.temperature:g}"]
+    how += [f"top_p {sampling.top_p:g}"] if sampling.top_p < 1 else []
+    how += [f"stop {list(sampling.stop)}"] if sampling.stop else []
+    wants = request.response_schema is not None
+    free = [one for one, _ in models if wants and not getattr(one, "json_schema", True)]
+    schema = "with a JSON schema" + (", save where json_schema is off" if free else "") if wants else "no JSON schema"
+    out.print(f"\n[bold]{escaped(name)}[/bold]", highlight=False)
+    say(f"{', '.join(asked)}; {', '.join(how)}; {schema}")
+    for message in request.messages:
+        out.print(f"[dim]{message.role}:[/dim]", highlight=False)
+        say(message.content)
 
 
 def say(text: str) -> None:

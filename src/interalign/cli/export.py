@@ -41,6 +41,8 @@ def export(
     ] = False,
 ) -> None:
     """Write a run's trees as a data set that `datasets.load_dataset` and TRL load as it is, with a card."""
+    from pydantic import ValidationError
+
     from interalign.conversations.export import FORMS, write_export
     from interalign.conversations.preferences import PreferenceConfig
     from interalign.recipe import load_recipe
@@ -56,7 +58,13 @@ def export(
     changes = {key: value for key, value in said.items() if value is not None}
     if keep_inconsistent:
         changes["drop_inconsistent"] = False
-    config = PreferenceConfig.model_validate(config.model_dump() | changes)
+    try:
+        config = PreferenceConfig.model_validate(config.model_dump() | changes)
+    except ValidationError as error:
+        # Only what is no number, or no end, has passed the bounds of the options.
+        first = error.errors()[0]
+        option = str(first["loc"][0]).replace("_", "-")
+        raise InputError(f"--{option}: {first['msg']}.", mend="give a number.") from None
     trees, people = _of_run(run) if aloe is None else _of_aloe(aloe)
     rows = write_export(target, known, trees, people, config, _facts(run, aloe))
     said_rows = ", ".join(f"{count:,} rows ({split})" for split, count in rows.items())

@@ -9,12 +9,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from interalign.cli.console import DEMO, Out, RecipeFile, chosen_recipe, err, escaped, say, work_in
+from interalign.cli.console import (
+    DEMO,
+    BudgetInWords,
+    Out,
+    PriceFile,
+    RecipeFile,
+    ShowPrompts,
+    checked_model,
+    chosen_recipe,
+    err,
+    say,
+    say_call,
+    server_model,
+    work_in,
+)
 from interalign.cli.pool_tables import show_audit, show_calibration, show_pool
 from interalign.errors import InputError, LeakError
 from interalign.report.growth import counted
 
 if TYPE_CHECKING:
+    from interalign.llm.account import Budget
     from interalign.llm.backends import ModelConfig
     from interalign.llm.encoder import Encoder
     from interalign.personas.description import Description, Kind
@@ -76,8 +91,8 @@ def grow(
         str | None,
         typer.Option(
             "--model",
-            help="Who writes: a model on the server of --base-url or the recipe, else a checkpoint folder or hub name. "
-            "Default: the recipe's, or a script.",
+            help="Who writes: a model on the server of --base-url, the recipe or OPENAI_BASE_URL, a checkpoint folder, "
+            "or a hub name. Default: the recipe's, or a script.",
         ),
     ] = None,
     base_url: Annotated[
@@ -94,8 +109,13 @@ def grow(
     heldout_profiles: HeldoutProfiles = None,
     heldout_personalities: HeldoutPersonalities = None,
     encoder: EncoderName = None,
+    budget: BudgetInWords = None,
+    prices: PriceFile = None,
+    show_prompts: ShowPrompts = False,
 ) -> None:
     """Grow a pool with a language model, filter it by meaning, split and pair it; the same command goes on."""
+    from interalign.llm.account import Budget
+
     chosen = _with(
         recipe,
         folder,
@@ -108,7 +128,11 @@ def grow(
         model=model,
         base_url=base_url,
     )
-    _grow(folder, chosen)
+    cap = Budget.parse(budget) if budget is not None else None
+    if show_prompts:
+        _show_calls(chosen)
+    else:
+        _grow(folder, chosen, cap, prices)
 
 
 @personas.command()
@@ -279,11 +303,23 @@ def _refuse_target(target: Path) -> None:
         raise InputError(f"{target} is there already.", mend="name a new folder: nothing is written over.")
 
 
-def _grow(folder: Path, recipe: Recipe) -> None:
+def _grow(folder: Path, recipe: Recipe, budget: Budget | None = None, prices: Path | None = None) -> None:
     from interalign.pipeline.pool import grow_personas
 
-    show_pool(grow_personas(recipe, folder, err))
+    show_pool(grow_personas(recipe, folder, err, budget=budget, prices=prices))
     say(f"\nreport: {folder / 'pool.html'}")
+
+
+def _show_calls(recipe: Recipe) -> None:
+    from interalign.personas.description import KINDS, PLURALS
+    from interalign.personas.filter import distinct
+    from interalign.personas.grow import first_request
+    from interalign.personas.pool import first_members
+
+    config = recipe.pool
+    for kind in KINDS:
+        request = first_request(distinct(first_members(config, kind).members), config.grow, recipe.seed)
+        say_call(PLURALS[kind], [(config.generator, 1)], request)
 
 
 def _with(
@@ -303,24 +339,16 @@ def _with(
 
 
 def _generator(before: ModelConfig, model: str | None, base_url: str | None) -> dict[str, Any] | None:
-    from interalign.llm.offline import OFFLINE_MODEL
-
     if model is None and base_url is None:
         return None
-    if base_url is None and before.backend != "endpoint":
-        if model != OFFLINE_MODEL and not Path(str(model)).expanduser().exists():
-            err.print(
-                f"{escaped(str(model))} is no folder, so the Hugging Face Hub is asked for it; for a model on a server "
-                "add --base-url.",
-                style="dim",
-                highlight=False,
-                soft_wrap=True,
-            )
-        return {"backend": "local", "checkpoint": model}
-    if model is None and before.backend != "endpoint":
+    if before.backend == "endpoint":
+        # What is left out stays as the recipe has it, with the key, the limits and the form of its server.
+        chosen = checked_model(before.model_dump() | _given(base_url=base_url, model=model))
+    elif model is None:
         raise InputError("--base-url names a server and no model.", mend="add --model NAME.")
-    # What is left out stays as the recipe has it, with the key, the limits and the form of its server.
-    return {"backend": "endpoint", **_given(base_url=base_url, model=model)}
+    else:
+        chosen = server_model(model, base_url)
+    return chosen.model_dump(mode="json")
 
 
 def _given(**options: Any) -> dict[str, Any]:

@@ -7,13 +7,31 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich import box
+from rich.cells import cell_len
+from rich.measure import Measurement
 from rich.table import Table
 
-from interalign.cli.console import DEMO, Out, RecipeFile, chosen_recipe, err, escaped, out, say, work_in
+from interalign.cli.console import (
+    DEMO,
+    BudgetInWords,
+    Out,
+    PriceFile,
+    RecipeFile,
+    ShowPrompts,
+    chosen_recipe,
+    err,
+    escaped,
+    note,
+    out,
+    say,
+    say_call,
+    server_model,
+    work_in,
+)
 from interalign.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from interalign.conversations.hygiene import PairHygiene
     from interalign.llm.account import RoleUsage
@@ -21,7 +39,25 @@ if TYPE_CHECKING:
     from interalign.pipeline.simulate import Simulation
     from interalign.recipe import Recipe
 
-__all__ = ["simulate"]
+__all__ = ["MEANINGS", "simulate"]
+
+MEANINGS: Mapping[str, str] = {
+    "role flip": "it answers as the assistant, gives advice, echoes a reply or writes both sides",
+    "leaked reasoning": "it thinks aloud about what to say, or gives stage directions",
+    "leaked instructions": "it repeats words of the prompt, its tags or the persona's text",
+    "assistant-speak": "it has the polite phrases of a service",
+    "restart": "it greets or introduces itself once more, or says an earlier message again",
+    "repeated opener": "its first three words are those of two earlier messages",
+    "contradiction": "it says of itself what the profile states otherwise",
+    "over-disclosure": "it gives away too much of the persona at once",
+    "no disclosure": "it and those before it give away nothing of the persona",
+    "unreadable": "the answer is not of the form that was asked for",
+}
+"""What is wrong with a message that a check refuses, by the check's name."""
+
+_LEAST_NAME = 12
+"""To so many columns a model's name is folded before anything else gives way."""
+_WIDEST = 10_000
 
 
 def simulate(
@@ -31,8 +67,8 @@ def simulate(
         str | None,
         typer.Option(
             "--model",
-            help="Plays all roles: a model on the server of --base-url, else a checkpoint folder or hub name. Default: "
-            "the recipe's roles, or rules.",
+            help="Plays all roles: a model on the server of --base-url or OPENAI_BASE_URL, a checkpoint folder, or a "
+            "hub name. Default: the recipe's roles, or rules.",
         ),
     ] = None,
     base_url: Annotated[
@@ -52,12 +88,8 @@ def simulate(
     grow: Annotated[
         Path | None, typer.Option("--grow", help="Trees to grow on: more turns, or other branches, as --policy has it.")
     ] = None,
-    budget: Annotated[
-        str | None, typer.Option("--budget", help='What the run may cost, as in "20usd" or "3M tokens".')
-    ] = None,
-    prices: Annotated[
-        Path | None, typer.Option("--prices", help="TOML table of prices in place of the package's.")
-    ] = None,
+    budget: BudgetInWords = None,
+    prices: PriceFile = None,
     engine: Annotated[
         str,
         typer.Option("--engine", help="Where conversations go on: process (this one), or ray (many, see --workers)."),
@@ -68,9 +100,7 @@ def simulate(
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Say how many calls, tokens and dollars it would take, and do nothing.")
     ] = False,
-    show_prompts: Annotated[
-        bool, typer.Option("--show-prompts", help="Print a call of each role as it would be sent, and do nothing.")
-    ] = False,
+    show_prompts: ShowPrompts = False,
 ) -> None:
     """Grow conversation trees with the training personas: trees.jsonl and preferences/."""
     from interalign.llm.account import Budget
@@ -83,22 +113,24 @@ def simulate(
         turns=turns,
         policy={key: value for key, value in {"name": policy, "depth": depth}.items() if value is not None},
     )
+    _refuse_unused_depth(depth, chosen)
     cap = Budget.parse(budget) if budget is not None else None
     where = _engine(engine, workers)
     if grow is not None and not grow.is_file():
         raise InputError(f"{grow} does not exist.", mend="give the trees.jsonl of a run to --grow.")
-    if estimate or show_prompts:
-        if grow is not None:
-            raise InputError("--grow cannot be estimated.", mend="leave --grow out for a run from the beginning.")
-        _rehearse(folder, chosen, personas, prices, prompts=show_prompts)
-        return
-    # Growing on is growing in another way.
-    free = ("simulate.policy.", "simulate.turns") if grow is not None else ()
     if not RunFolder(folder).personas.exists():
         raise InputError(
             f"{folder} holds no personas.jsonl, so there is nobody to talk to.",
             mend="make some there first: interalign personas compose, grow or pair, with the same --out.",
         )
+    if estimate or show_prompts:
+        if grow is not None:
+            raise InputError("--grow cannot be estimated.", mend="leave --grow out for a run from the beginning.")
+        _rehearse(folder, chosen, personas, prices, prompts=show_prompts)
+        return
+    _tell_of_trees(folder, grow, personas)
+    # Growing on is growing in another way.
+    free = ("simulate.policy.", "simulate.turns") if grow is not None else ()
     with work_in(folder, chosen, free) as work:
         told = run(work, grow_on=grow, budget=cap, prices=prices, limit=personas, engine=where, workers=workers)
     _show(told)
@@ -116,9 +148,32 @@ def _engine(name: str, workers: int | None) -> Literal["process", "ray"]:
     return "process"
 
 
+def _refuse_unused_depth(depth: int | None, recipe: Recipe) -> None:
+    policy = recipe.simulate.policy.name
+    if depth is not None and policy != "full":
+        raise InputError(
+            f"--depth belongs to the policy full, and this is the policy {policy}.",
+            mend="add --policy full, or leave --depth out.",
+        )
+
+
+def _tell_of_trees(folder: Path, grow: Path | None, limit: int | None) -> None:
+    """Say where --personas does not decide how many trees there will be."""
+    from interalign.conversations.tree import Tree
+    from interalign.run import RunFolder, Stored
+
+    there = grow or RunFolder(folder).trees
+    if limit is None or not there.exists():
+        return
+    count = len(Stored(there, Tree))
+    if grow is None and count > limit:
+        note(f"{count:,} trees are there already, more than --personas {limit:,}: they stay, and all are told of.")
+    if grow is not None and count < limit:
+        note(f"{count:,} trees are there to grow on, fewer than --personas {limit:,}; --grow begins no others.")
+
+
 def _roles(model: str | None, base_url: str | None, *, scripted: bool) -> ModelConfig | None:
-    from interalign.llm.backends import LocalConfig, ScriptedConfig
-    from interalign.llm.endpoint import EndpointConfig
+    from interalign.llm.backends import ScriptedConfig
 
     if scripted and (model or base_url):
         raise InputError("--scripted takes no --model and no --base-url.", mend="leave one of them out.")
@@ -126,9 +181,7 @@ def _roles(model: str | None, base_url: str | None, *, scripted: bool) -> ModelC
         return ScriptedConfig()
     if base_url is not None and model is None:
         raise InputError("--base-url names a server and no model.", mend="add --model NAME.")
-    if base_url is not None and model is not None:
-        return EndpointConfig(base_url=base_url, model=model)
-    return None if model is None else LocalConfig(checkpoint=model)
+    return None if model is None else server_model(model, base_url)
 
 
 def _with(recipe: Recipe, model: ModelConfig | None, *, turns: int | None, policy: dict[str, Any]) -> Recipe:
@@ -153,6 +206,7 @@ def _with(recipe: Recipe, model: ModelConfig | None, *, turns: int | None, polic
 
 
 def _rehearse(folder: Path, recipe: Recipe, limit: int | None, prices: Path | None, *, prompts: bool) -> None:
+    from interalign.conversations.cast import roles_of
     from interalign.llm.prices import load_prices
     from interalign.personas.persona import Persona
     from interalign.pipeline.rehearsal import estimate, sample_calls
@@ -165,14 +219,12 @@ def _rehearse(folder: Path, recipe: Recipe, limit: int | None, prices: Path | No
         )
     people = read_jsonl(RunFolder(folder).personas, Persona)[:limit]
     if prompts:
-        for role, messages in sample_calls(people, recipe).items():
-            out.print(f"\n[bold]{role}[/bold]", highlight=False)
-            for message in messages:
-                out.print(f"[dim]{message.role}:[/dim]", highlight=False)
-                say(message.content)
+        played = roles_of(recipe.simulate.roles)
+        for role, request in sample_calls(people, recipe).items():
+            say_call(role, [(one.model, one.weight) for one in played[role].models], request)
         return
     rows = estimate(people, recipe, load_prices(prices))
-    out.print(_usage("estimate", rows))
+    _show_usage("estimate", rows)
     out.print(
         f"{len(people):,} personas, {recipe.simulate.turns} turns, policy {recipe.simulate.policy.name}; from a "
         "rehearsal with scripts, replies taken as 120 tokens and four characters as a token.",
@@ -183,9 +235,11 @@ def _rehearse(folder: Path, recipe: Recipe, limit: int | None, prices: Path | No
 def _show(told: Simulation) -> None:
     if told.usage:
         out.print()
-        out.print(_usage("", told.usage))
+        _show_usage("", told.usage)
     for name, count in told.faults.items():
-        err.print(f"{escaped(name)}: {count:,} in {told.turns:,} user turns", highlight=False)
+        meaning = MEANINGS.get(name.partition(": ")[2])
+        said = f"{name}: {count:,} in {told.turns:,} user turns" + (f" ({meaning})" if meaning else "")
+        err.print(escaped(said), highlight=False, soft_wrap=True)
     if told.hygiene is not None:
         _show_hygiene(told.hygiene)
     if not told.pairs:
@@ -223,35 +277,44 @@ def _show_hygiene(found: PairHygiene) -> None:
         )
 
 
-def _usage(title: str, rows: Sequence[RoleUsage]) -> Table:
+def _show_usage(title: str, rows: Sequence[RoleUsage]) -> None:
+    """What the roles use. Numbers are never cut: names fold, and what is least asked for is left out, before that."""
+    cached = any(row.cached_tokens for row in rows)
+    table = _usage(title, rows, cached=cached)
+    if cached and _least_width(table, rows) > out.width:
+        table = _usage(title, rows, cached=False)
+    least = _least_width(table, rows)
+    table.width = least if least > out.width else None
+    out.print(table, crop=False)
+
+
+def _least_width(table: Table, rows: Sequence[RoleUsage]) -> int:
+    longest = max(cell_len(row.model) for row in rows)
+    whole = Measurement.get(out, out.options.update(max_width=_WIDEST), table).maximum
+    return whole - longest + min(longest, _LEAST_NAME)
+
+
+def _usage(title: str, rows: Sequence[RoleUsage], *, cached: bool) -> Table:
     from interalign.conversations.cast import ROLES
 
     table = Table(title=title or None, box=box.SIMPLE)
-    for name in ("role", "model"):
-        table.add_column(name)
-    for name in ("calls", "prompt tokens", "of these cached", "written tokens", "US$"):
-        table.add_column(name, justify="right")
+    table.add_column("role", no_wrap=True)
+    table.add_column("model", overflow="fold")
+    for name in ("calls", "prompt\ntokens", *(("of these\ncached",) if cached else ()), "written\ntokens", "US$"):
+        table.add_column(name, justify="right", no_wrap=True)
+
+    def add(role: str, model: str, of: Sequence[RoleUsage]) -> None:
+        counts = [sum(row.calls for row in of), sum(row.prompt_tokens for row in of)]
+        counts += [sum(row.cached_tokens for row in of)] if cached else []
+        counts += [sum(row.completion_tokens for row in of)]
+        known = [row.usd for row in of if row.usd is not None]
+        usd = _money(sum(known) if len(known) == len(of) else None)
+        table.add_row(role, escaped(model), *(f"{count:,}" for count in counts), usd)
+
     for row in sorted(rows, key=lambda one: ROLES.index(one.role)):
-        table.add_row(
-            row.role,
-            escaped(row.model),
-            f"{row.calls:,}",
-            f"{row.prompt_tokens:,}",
-            f"{row.cached_tokens:,}",
-            f"{row.completion_tokens:,}",
-            _money(row.usd),
-        )
-    known = [row.usd for row in rows if row.usd is not None]
+        add(row.role, row.model, [row])
     table.add_section()
-    table.add_row(
-        "all",
-        "",
-        f"{sum(row.calls for row in rows):,}",
-        f"{sum(row.prompt_tokens for row in rows):,}",
-        f"{sum(row.cached_tokens for row in rows):,}",
-        f"{sum(row.completion_tokens for row in rows):,}",
-        _money(sum(known)) if len(known) == len(rows) else "unknown",
-    )
+    add("all", "", rows)
     return table
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+import os
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Annotated, Literal, TypeAlias
 
@@ -11,12 +12,22 @@ from pydantic import Field
 from interalign.errors import InputError
 from interalign.llm.endpoint import EndpointConfig, EndpointModel
 from interalign.llm.inspect import InspectConfig, InspectModel
+from interalign.llm.limits import Rates, refuse_two_limits
 from interalign.llm.model import ChatModel
 from interalign.llm.offline import OFFLINE_MODEL
 from interalign.llm.scripted import ScriptedModel
 from interalign.messages import Value
 
-__all__ = ["LocalConfig", "ModelConfig", "ScriptedConfig", "costs_nothing", "label", "open_model"]
+__all__ = [
+    "LocalConfig",
+    "ModelConfig",
+    "ScriptedConfig",
+    "check_limits",
+    "costs_nothing",
+    "described",
+    "label",
+    "open_model",
+]
 
 
 class ScriptedConfig(Value):
@@ -48,6 +59,29 @@ def label(config: ModelConfig) -> str:
     if isinstance(config, ScriptedConfig):
         return "a script"
     return config.checkpoint if isinstance(config, LocalConfig) else config.model
+
+
+def described(config: ModelConfig) -> str:
+    """The model and where it runs."""
+    if isinstance(config, EndpointConfig):
+        return f"{config.model} at {config.base_url}"
+    if isinstance(config, InspectConfig):
+        return f"{config.model} by Inspect AI"
+    return label(config) if isinstance(config, ScriptedConfig) else f"{config.checkpoint} in this process"
+
+
+def check_limits(configs: Iterable[ModelConfig]) -> None:
+    """Refuse what opening these models together would refuse: a model of one server with two limits.
+
+    Raises:
+        InputError: there is one.
+    """
+    known: dict[tuple[str, ...], Rates] = {}
+    for one in configs:
+        if isinstance(one, EndpointConfig):
+            rates = (one.requests_per_minute, one.tokens_per_minute)
+            place = (one.base_url, one.model, os.environ.get(one.api_key_env, ""))
+            refuse_two_limits(one.base_url, one.model, known.setdefault(place, rates), rates)
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ what makes a run correct.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 from weakref import WeakKeyDictionary, WeakValueDictionary
 
 from interalign.errors import InputError, MissingExtra
@@ -16,7 +16,18 @@ from interalign.llm.model import Request, Usage
 if TYPE_CHECKING:
     from aiolimiter import AsyncLimiter
 
-__all__ = ["RateLimit", "estimated_tokens", "prompt_estimate", "shared_limit", "text_estimate"]
+__all__ = [
+    "RateLimit",
+    "Rates",
+    "estimated_tokens",
+    "prompt_estimate",
+    "refuse_two_limits",
+    "shared_limit",
+    "text_estimate",
+]
+
+Rates: TypeAlias = tuple[int | None, int | None]
+"""Requests and tokens per minute; None for no limit."""
 
 _CHARACTERS_PER_TOKEN = 4
 _MINUTE_S = 60.0
@@ -128,18 +139,23 @@ def shared_limit(
         InputError: somebody keeps it at other rates.
         MissingExtra: a limit is asked for, and aiolimiter is not installed.
     """
-    rates = (requests_per_minute, tokens_per_minute)
+    rates: Rates = (requests_per_minute, tokens_per_minute)
     limit = _SHARED.get((base_url, model, key))
     if limit is None:
         limit = _SHARED[base_url, model, key] = RateLimit(*rates)
-    if limit.rates != rates:
-        raise InputError(
-            f"{model} on {base_url} is limited in two ways: {_in_words(limit.rates)}, and {_in_words(rates)}.",
-            mend="write the same requests_per_minute and tokens_per_minute wherever this model is named.",
-        )
+    refuse_two_limits(base_url, model, limit.rates, rates)
     return limit
 
 
-def _in_words(rates: tuple[int | None, int | None]) -> str:
+def refuse_two_limits(base_url: str, model: str, before: Rates, rates: Rates) -> None:
+    """Raise InputError unless a model is limited as it was `before`."""
+    if before != rates:
+        raise InputError(
+            f"{model} on {base_url} is limited in two ways: {_in_words(before)}, and {_in_words(rates)}.",
+            mend="write the same requests_per_minute and tokens_per_minute wherever this model is named.",
+        )
+
+
+def _in_words(rates: Rates) -> str:
     named = zip(rates, ("requests", "tokens"), strict=True)
     return " and ".join(f"{rate} {what} per minute" for rate, what in named if rate) or "not at all"

@@ -5,9 +5,9 @@ What always holds:
 * the pool depends on the seed and the answers only. Calls run side by side, but each is filtered in its turn, and call
   `i` sees the pool as it was after call `i - in_flight`;
 * every candidate and every call is a row: what became of it and why. An answer that cannot be read is a counted call;
-* growing again with the same journal pays for nothing twice. A call that fails is asked again in its turn and, if it
-  fails again, ends the growth: going on without it would make a pool that no resumed run could repeat. A call that is
-  refused would be refused again, so it is a row.
+* growing again with the same journal pays for nothing twice, save for answers that are given up (`barren_from`). A
+  call that fails is asked again in its turn and, if it fails again, ends the growth: going on without it would make a
+  pool that no resumed run could repeat. A call that is refused would be refused again, so it is a row.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
-from interalign.errors import InputError, ModelError
+from interalign.errors import InputError, ModelError, StopWork
 from interalign.llm.model import Answer, ChatModel, Request, Sampling
 from interalign.messages import Value
 from interalign.personas.coverage import Outline, draw_outlines, shown
@@ -31,13 +31,25 @@ from interalign.personas.generate import Draft, Unreadable, ask, ask_again, inst
 from interalign.personas.wellformed import LANGUAGES, Fault, FormConfig, fault
 from interalign.run import derive_seed
 
-__all__ = ["CallRow", "CandidateRow", "GrowConfig", "Grown", "Rejection", "Stop", "StopConfig", "grow_pool"]
+__all__ = [
+    "CallRow",
+    "CandidateRow",
+    "GrowConfig",
+    "Grown",
+    "Rejection",
+    "Stop",
+    "StopConfig",
+    "barren_from",
+    "first_request",
+    "grow_pool",
+]
 
 Rejection: TypeAlias = Fault | Duplicate | Literal["not asked for", "target reached"]
 Stop: TypeAlias = Literal["target", "saturated", "budget", "unreadable"]
 
 _REFUSALS = 3
 """At least so many calls in a row must be refused, if there are so many, before it is no matter of single calls."""
+_SHOWN_CHARACTERS = 60
 
 
 class StopConfig(Value):
@@ -128,6 +140,7 @@ async def grow_pool(
     *,
     seed: int,
     on_call: Callable[[int, int], None] | None = None,
+    given_up: Sequence[int] = (),
 ) -> Grown:
     """Grow a pool.
 
@@ -139,11 +152,13 @@ async def grow_pool(
         stop: When to end.
         seed: Examples, outlines and answers derive from it.
         on_call: Told the size of the pool and the number of calls after each call.
+        given_up: What `barren_from` said of earlier growths: from each of these calls on, other answers are asked for.
 
     Raises:
         InputError: there are no seeds, or they are of another kind.
         ModelError: the model failed a call twice, or refused several in a row. Answers that came are in the journal, if
             there is one, and growing again goes on from there.
+        StopWork: no further call may be made. What is in flight is finished before.
     """
     if not seeds or any(one.kind != pool.kind for one in seeds):
         what = "There are no seeds" if not seeds else "Not all seeds are"
@@ -151,7 +166,7 @@ async def grow_pool(
             f"{what} of the kind {pool.kind}.",
             mend="give a file of one kind, or the package's seeds.",
         )
-    growth = _Growth(pool.kind, pool, config, stop, seed)
+    growth = _Growth(pool.kind, pool, config, stop, seed, tuple(given_up))
     await asyncio.to_thread(growth.plant, seeds)
     reason = await _run(growth, model, on_call)
     return Grown(
@@ -163,6 +178,25 @@ async def grow_pool(
         threshold=pool.threshold,
         encoder=pool.encoder_name,
     )
+
+
+def barren_from(grown: Grown) -> int | None:
+    """The call from which on nothing entered the pool, where that makes the growth none to keep.
+
+    So it is when its last answers could not be read, and when none of its calls brought anything.
+    """
+    fruitful = [row.call for row in grown.calls if row.accepted]
+    if not grown.calls or (fruitful and grown.stop != "unreadable"):
+        return None
+    return fruitful[-1] + 1 if fruitful else 0
+
+
+def first_request(seeds: Sequence[Description], config: GrowConfig, seed: int) -> Request:
+    """The first request of a growth from these seeds, for whoever wants to read it."""
+    so_far: dict[str, Counter[str]] = {}
+    for one in seeds:
+        _count(so_far, shown(one.kind, one.text), 1)
+    return _call(seeds[0].kind, seeds, so_far, config, seed, 0, 0).request
 
 
 async def _run(growth: _Growth, model: ChatModel, on_call: Callable[[int, int], None] | None) -> Stop:
@@ -182,6 +216,10 @@ async def _run(growth: _Growth, model: ChatModel, on_call: Callable[[int, int], 
             await asyncio.to_thread(growth.take, call, heard)
             if on_call is not None:
                 on_call(len(growth.filter), len(growth.calls))
+    except StopWork:
+        # What has begun is paid for.
+        await asyncio.gather(*(task for _, task in flying), return_exceptions=True)
+        raise
     finally:
         for _, task in flying:
             task.cancel()
@@ -196,6 +234,37 @@ class _Call:
     request: Request
     outlines: tuple[Outline, ...]
     count: int
+
+
+def _call(
+    kind: Kind,
+    members: Sequence[Description],
+    so_far: Mapping[str, Mapping[str, int]],
+    config: GrowConfig,
+    seed: int,
+    number: int,
+    given_up: int,
+) -> _Call:
+    """What is asked when the pool has these members and its descriptions, with those asked for, show these levels.
+
+    `given_up` is how often answers to this call were given up before.
+    """
+    random = Random(derive_seed(seed, "examples", kind, number))
+    examples = random.sample(members, min(config.examples, len(members)))
+    outlines: tuple[Outline, ...] = ()
+    if config.coverage:
+        levels = {name: dict(count) for name, count in so_far.items()}
+        outlines = draw_outlines(kind, config.candidates, levels, derive_seed(seed, "outlines", kind, number))
+    request = ask(
+        kind,
+        [one.text for one in examples],
+        outlines,
+        config.candidates,
+        language=LANGUAGES[config.form.language],
+        sampling=config.sampling,
+        seed=derive_seed(seed, "generate", kind, number, *([given_up] if given_up else [])),
+    )
+    return _Call(number, request, outlines, config.candidates)
 
 
 @dataclass(frozen=True)
@@ -229,7 +298,7 @@ async def _hear(kind: Kind, call: _Call, model: ChatModel) -> _Heard:
             # Asked again it would be cut again.
             return _Heard(None, tuple(answers), f"{problem}; it was cut off at {request.sampling.max_tokens} tokens")
         request = ask_again(kind, call.request, answer.text, problem)
-    return _Heard(None, tuple(answers), problem)
+    return _Heard(None, tuple(answers), f"{problem}; it begins {answers[-1].text[:_SHOWN_CHARACTERS]!r}")
 
 
 async def _hear_again(growth: _Growth, call: _Call, model: ChatModel) -> _Heard:
@@ -253,6 +322,7 @@ class _Growth:
     config: GrowConfig
     stop: StopConfig
     seed: int
+    given_up: tuple[int, ...]
     candidates: list[CandidateRow] = field(default_factory=list)
     calls: list[CallRow] = field(default_factory=list)
     started: int = 0
@@ -306,29 +376,16 @@ class _Growth:
         return sum(row.accepted for row in last) / items if items else default
 
     def next_call(self) -> _Call:
-        number, count = self.started, self.config.candidates
+        number = self.started
         self.started += 1
-        random = Random(derive_seed(self.seed, "examples", self.kind, number))
-        members = self.filter.members
-        examples = random.sample(members, min(self.config.examples, len(members)))
-        outlines: tuple[Outline, ...] = ()
-        if self.config.coverage:
-            so_far = {name: dict(levels) for name, levels in self.shown.items()}
-            for name, levels in self.pending.items():
-                so_far[name] = dict(Counter(so_far.get(name, {})) + levels)
-            outlines = draw_outlines(self.kind, count, so_far, derive_seed(self.seed, "outlines", self.kind, number))
-            for outline in outlines:
-                _count(self.pending, outline, 1)
-        request = ask(
-            self.kind,
-            [one.text for one in examples],
-            outlines,
-            count,
-            language=LANGUAGES[self.config.form.language],
-            sampling=self.config.sampling,
-            seed=derive_seed(self.seed, "generate", self.kind, number),
-        )
-        return _Call(number, request, outlines, count)
+        so_far = dict(self.shown)
+        for name, levels in self.pending.items():
+            so_far[name] = so_far.get(name, Counter()) + levels
+        given_up = sum(first <= number for first in self.given_up)
+        call = _call(self.kind, self.filter.members, so_far, self.config, self.seed, number, given_up)
+        for outline in call.outlines:
+            _count(self.pending, outline, 1)
+        return call
 
     def take(self, call: _Call, heard: _Heard) -> None:
         """Filter what a call brought, write the rows, and see whether to go on."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import shlex
-from collections.abc import AsyncIterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -14,14 +15,17 @@ from rich.console import Console
 from rich.text import Text
 
 from interalign.errors import InputError, MissingExtra, ModelError
-from interalign.llm.backends import ModelConfig, ScriptedConfig, label, open_model
+from interalign.llm.account import Account, Budget
+from interalign.llm.backends import ModelConfig, ScriptedConfig, costs_nothing, label, open_model
 from interalign.llm.encoder import Encoder, kept_encoder
 from interalign.llm.journal import journalled
 from interalign.llm.model import ChatModel
+from interalign.llm.prices import load_prices
+from interalign.messages import Value
 from interalign.personas.description import KINDS, PLURALS, Description, Kind
 from interalign.personas.exchange import Problem, write_dataset, write_descriptions_parquet
 from interalign.personas.filter import SemanticFilter, distinct
-from interalign.personas.grow import CandidateRow, Grown, grow_pool
+from interalign.personas.grow import CandidateRow, Grown, barren_from, grow_pool
 from interalign.personas.masking import MaskedEncoder
 from interalign.personas.neighbours import ApproximateIndex
 from interalign.personas.pool import (
@@ -50,6 +54,7 @@ from interalign.training.checkpoint import installed_versions
 __all__ = ["grow_personas", "make_pool_report", "show_import"]
 
 _GENERATOR = "persona generator"
+_GIVEN_UP = "given_up.json"
 _PROBLEMS_SHOWN = 5
 
 
@@ -61,29 +66,55 @@ class _Inputs:
     borders: dict[Kind, tuple[float, float]]
 
 
-def grow_personas(recipe: Recipe, out: Path, console: Console | None = None) -> PoolSummary:
+class _GivenUp(Value):
+    """What `barren_from` said of growths that came to nothing, by kind: answers from there on are asked for anew."""
+
+    calls: Mapping[Kind, tuple[int, ...]] = {}
+
+
+def grow_personas(
+    recipe: Recipe,
+    out: Path,
+    console: Console | None = None,
+    *,
+    budget: Budget | None = None,
+    prices: Path | None = None,
+) -> PoolSummary:
     """Stage 1, with a language model: grow a pool of profiles and one of personalities, split and pair them.
 
     Writes `pool/`, `personas.jsonl`, `heldout.jsonl` and `pool.html` in the run folder `out`; `pool/summary.json` comes
-    last, so it says that the stage is done.
+    last, so it says that the stage is done. Until then the recipe's table of the pool may change, and growing again
+    goes on with what was answered.
+
+    Args:
+        recipe: How.
+        out: The run folder.
+        console: Where progress shows.
+        budget: What the calls of this run may cost, earlier commands included.
+        prices: A table of prices in place of the package's.
 
     Raises:
-        InputError: the run folder has personas of another making, or a pool is too small for what is held out.
+        InputError: the run folder has personas of another making, a pool is too small for what is held out, or the
+            budget cannot be kept for want of a price.
         MissingExtra: a package is not installed that some later step needs.
-        ModelError: the generator failed again and again.
+        ModelError: the generator failed again and again, or its answers were of no use.
         RunBusy, RunMismatch, StorageError: as `RunFolder.open`.
+        StopWork: the budget is spent. The same command goes on from there.
     """
     run = RunFolder(out)
     done = run.pool / "summary.json"
     # Before the folder is made, an encoder loaded or a call paid: what is missing or unfit shall cost nothing.
     inputs = None if done.exists() else _read_inputs(run, recipe.pool)
-    with Work.open(recipe, out, console) as work:
+    table = load_prices(prices)
+    # What is not done may be grown in another way.
+    with Work.open(recipe, out, console, () if inputs is None else ("pool.",)) as work:
         if inputs is None:
             work.done("persona pool")
         else:
             _tell_of_files(work, list(inputs.starts.values()))
             with kept_encoder(recipe.pool.encoder) as encoder:
-                grown = asyncio.run(_grow_pool(work, encoder, inputs))
+                account = Account(budget, table, journal=run.journal)
+                grown = asyncio.run(_grow_pool(work, encoder, inputs, account))
                 _write_pool(work, grown, encoder)
         make_pool_report(work)
         return read_json(done, PoolSummary)
@@ -145,10 +176,12 @@ def _remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-async def _grow_pool(work: Work, encoder: Encoder, inputs: _Inputs) -> list[Grown]:
+async def _grow_pool(work: Work, encoder: Encoder, inputs: _Inputs, account: Account) -> list[Grown]:
     config = work.recipe.pool
-    grown = []
-    async with _generator(config.generator) as model:
+    grown: list[Grown] = []
+    given_up = _given_up(work.run)
+    async with _generator(config.generator) as opened:
+        model = account.metered(journalled(opened, work.journal), _GENERATOR, free=costs_nothing(config.generator))
         for kind in KINDS:
             stop = config.profiles if kind == "profile" else config.personalities
             index = ApproximateIndex(encoder.dimension) if config.index == "approximate" else None
@@ -159,15 +192,50 @@ async def _grow_pool(work: Work, encoder: Encoder, inputs: _Inputs) -> list[Grow
                 bar.at_size(size, 0)
                 one = await grow_pool(
                     members,
-                    journalled(model, work.journal),
+                    model,
                     pool,
                     config.grow,
                     stop,
                     seed=work.recipe.seed,
                     on_call=bar.at_size,
+                    given_up=given_up.calls.get(kind, ()),
                 )
-                grown.append(one)
+            _give_up(work.run, one, stop.target, given_up)
+            grown.append(one)
     return grown
+
+
+def _given_up(run: RunFolder) -> _GivenUp:
+    path = run.pool / _GIVEN_UP
+    return read_json(path, _GivenUp) if path.exists() else _GivenUp()
+
+
+def _give_up(run: RunFolder, grown: Grown, target: int, before: _GivenUp) -> None:
+    """Raise ModelError where a growth came to nothing. What it was told is not asked for again, but the question is."""
+    first = barren_from(grown)
+    if first is None:
+        return
+    earlier = before.calls.get(grown.kind, ())
+    write_json(run.pool / _GIVEN_UP, _GivenUp(calls={**before.calls, grown.kind: (*earlier, first)}))
+    raise ModelError(
+        f"{_why_barren(grown)}. The pool of {PLURALS[grown.kind]} has {len(grown.pool):,} of {target:,}.",
+        mend="check the model and its sampling (--show-prompts shows what it is asked), and run the same command "
+        "again: what was of use is kept, and the rest is asked for anew.",
+    )
+
+
+def _why_barren(grown: Grown) -> str:
+    unread = [row for row in grown.calls if not row.items]
+    calls = len(grown.calls)
+    if len(unread) == calls or grown.stop == "unreadable":
+        what = f"{len(unread):,} of {calls:,} calls for {PLURALS[grown.kind]} brought no answer that can be read"
+        return f"{what}. The last one: {str(unread[-1].problem).rstrip('.')}"
+    refused = [row for row in grown.candidates if row.call is not None and row.verdict == "rejected"]
+    (reason, count), *_ = Counter(row.reason for row in refused).most_common(1)
+    return (
+        f"None of the {len(refused):,} {PLURALS[grown.kind]} that {calls:,} calls brought was taken in; "
+        f"{count:,} of them: {reason}"
+    )
 
 
 @asynccontextmanager
@@ -225,8 +293,9 @@ def _populate(work: Work, grown: Sequence[Grown], encoder: Encoder) -> Populatio
         files = " ".join(shlex.quote(str(work.run.pool / f"{PLURALS[one.kind]}.jsonl")) for one in grown)
         raise InputError(
             f"{error.what} The pool is written all the same, in {work.run.pool}.",
-            mend=f"{error.mend} As it is, the pool can be paired in another folder: interalign personas pair {files} "
-            "--heldout-profiles N --heldout-personalities M --out OTHER",
+            mend=f"{error.mend} The same folder takes other sizes, and pays for no answer twice. As it is, the pool "
+            f"can be paired in another folder: interalign personas pair {files} --heldout-profiles N "
+            "--heldout-personalities M --out OTHER",
         ) from error
 
 
