@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -30,6 +31,18 @@ def recipe(tmp_path: Path) -> Path:
     path = tmp_path / "small.toml"
     path.write_text(SMALL, encoding="utf-8")
     return path
+
+
+def test_what_the_readme_writes_is_no_part_of_the_repository() -> None:
+    root = Path(__file__).parents[1]
+    ignored = root / ".gitignore"
+    if not ignored.exists():
+        pytest.skip("the source distribution has no .gitignore")
+    written = {
+        word.partition("/")[0] for word in re.findall(r"interalign export (\S+/\S+)", (root / "README.md").read_text())
+    }
+    assert written
+    assert {f"/{folder}/" for folder in written | {"runs"}} <= set(ignored.read_text().splitlines())
 
 
 def test_version(tmp_path: Path) -> None:

@@ -53,22 +53,23 @@ def test_rounds_go_on_where_they_were_stopped(recipe: Recipe, tmp_path: Path, me
     with work_in(recipe, tmp_path / "run") as work:
         make_personas(work)
         make_model(work, method)
-        rounds, out = work.run.root / "rounds" / method, work.run.models / method
-        trees = [read_jsonl(rounds / f"{number}.trees.jsonl", Tree) for number in (1, 2, 3)]
+        rounds, out = work.run.root / "rounds", work.run.models / method
+        trees = [read_jsonl(rounds / f"{method}-{number}.trees.jsonl", Tree) for number in (1, 2, 3)]
         for of_round in trees:
             assert len(of_round) == 2
             sources = {node.source for tree in of_round for node in tree.nodes if node.role == "assistant"}
             assert "policy" in sources
             assert all(node.verdict for tree in of_round for node in tree.nodes if node.role == "assistant")
         assert {tree.persona_id for tree in trees[0]}.isdisjoint({tree.persona_id for tree in trees[1]})
-        first, last = read_manifest(rounds / "1"), read_manifest(out)
-        assert (first.parent, last.parent) == (recipe.train.base, "2")
-        assert last.method == ("inpo" if method == "comal" else "dpo")
+        first, last = read_manifest(rounds / f"{method}-1"), read_manifest(out)
+        assert (first.parent, last.parent) == (recipe.train.base, f"{method}-2")
+        assert last.method == ("comal" if method == "comal" else "dpo")
+        assert last.settings.get("anchor") == (f"{method}-2" if method == "comal" else None)
 
-        before = (rounds / "3.trees.jsonl").read_bytes()
+        before = (rounds / f"{method}-3.trees.jsonl").read_bytes()
         shutil.rmtree(out)
         make_model(work, method)
-        assert (rounds / "3.trees.jsonl").read_bytes() == before
+        assert (rounds / f"{method}-3.trees.jsonl").read_bytes() == before
         assert read_manifest(out).metrics == pytest.approx(last.metrics, rel=1e-4)
 
 

@@ -117,13 +117,11 @@ def whole_run(root: Path, server: RoleServer) -> RunFolder:
 class TestOnRay:
     pytestmark = slow_on_ray
 
-    def test_two_workers_make_what_one_process_makes(self, tmp_path: Path) -> None:
-        alone, divided = RunFolder(tmp_path / "alone"), RunFolder(tmp_path / "divided")
-        for folder in (alone, divided):
-            write_jsonl(folder.personas, people(PEOPLE))
+    def test_two_workers_make_what_one_process_makes(self, tmp_path: Path, server: RoleServer) -> None:
+        alone = whole_run(tmp_path / "alone", server)
+        divided = start_folder(tmp_path / "divided", server, people(PEOPLE), concurrency=CONCURRENCY, timeout_s=60)
 
-        finish(alone, "--scripted")
-        finish(divided, "--scripted", *ON_RAY)
+        finish(divided, *ON_RAY)
 
         assert contents(divided) == contents(alone)
         assert rows(divided.journal) == rows(alone.journal)

@@ -422,6 +422,27 @@ def test_a_path_or_a_recipe_that_cannot_be_used_is_an_input_error(tmp_path: Path
         pass
 
 
+def test_a_trial_with_scripts_settles_nothing_of_the_simulation(tmp_path: Path) -> None:
+    scripted = "seed = 1\n[simulate.roles.user]\nmodels = [{model = {backend = 'scripted'}}]\n"
+    real = scripted.replace("'scripted'", "'endpoint'")
+    for folder in ("trial", "grown", "trained", "real"):
+        with RunFolder.open(tmp_path / folder, real if folder == "real" else scripted, versions={}) as run:
+            run.trees.write_text("{}\n")
+    (tmp_path / "trained" / "models").mkdir()
+    (tmp_path / "trained" / "models" / "sft").write_text("")
+    with RunFolder.open(tmp_path / "trial", real, versions={}):
+        assert "endpoint" in (tmp_path / "trial" / "recipe.toml").read_text()
+    for folder, recipe, free in (
+        ("trial", scripted, ()),
+        ("grown", real, ("simulate.turns",)),
+        ("trained", real, ()),
+        ("real", scripted, ()),
+        ("grown", real.replace("seed = 1", "seed = 2"), ()),
+    ):
+        with pytest.raises(RunMismatch), RunFolder.open(tmp_path / folder, recipe, versions={}, free=free):
+            pass
+
+
 def test_a_table_may_change_until_a_stage_that_it_decides_has_begun(tmp_path: Path) -> None:
     first = "seed = 1\n[simulate]\nturns = 5\n[train]\nbase = 'a'\n"
     with RunFolder.open(tmp_path, first, versions={}) as run:

@@ -14,6 +14,7 @@ with the class's code. Anything else that escapes is a bug in interalign.
     +-- TrainingError (9)     training cannot go on (NaN loss, a template without a stable prefix, ...)
     +-- StopWork (10)         no further call is to be made; what was paid for is kept
         +-- BudgetSpent (10)  the money or the tokens that a run may use are used up
+        +-- Outage (8)        a model's server will answer nothing, as things are
         +-- Interrupted (130) the user asked to stop
 """
 
@@ -27,6 +28,7 @@ __all__ = [
     "LeakError",
     "MissingExtra",
     "ModelError",
+    "Outage",
     "RunBusy",
     "RunMismatch",
     "StopWork",
@@ -54,6 +56,12 @@ class StopWork(InteralignError):
 
 class BudgetSpent(StopWork):
     """The money or the tokens that a run may use are used up."""
+
+
+class Outage(StopWork):
+    """A model's server will answer nothing, as things are: asking on would change nothing."""
+
+    exit_code = 8
 
 
 class Interrupted(StopWork):
@@ -106,13 +114,15 @@ class StorageError(InteralignError):
 class ModelError(InteralignError):
     """A model, or the server it runs on, gave no usable answer.
 
-    `refused` is True when this very request was turned down, so that asking again changes nothing.
+    `refused` is True when this very request was turned down, so that asking again changes nothing; `lasting` when every
+    other would be as well: the key is not taken, the model is not known, or there is no server.
     """
 
     exit_code = 8
 
-    def __init__(self, what: str, *, mend: str | None = None, refused: bool = False) -> None:
+    def __init__(self, what: str, *, mend: str | None = None, refused: bool = False, lasting: bool = False) -> None:
         self.refused = refused
+        self.lasting = lasting
         super().__init__(what, mend=mend)
 
 

@@ -58,9 +58,13 @@ _TABLES = {
     "simulate": "trees.jsonl",
     "preferences": "preferences",
     "train": "models",
+    "train.sft": "models/sft",
+    "train.dpo": "models/dpo",
+    "train.iterated": "rounds",
+    "train.grpo": "models/grpo",
     "benchmark": "eval",
 }
-"""What the stages leave, by the tables of the recipe that decide it."""
+"""What the stages leave, by the tables of the recipe that decide it; the longest name counts."""
 _ABSENT = "(absent)"
 _KEYS_SHOWN = 8
 
@@ -378,7 +382,7 @@ class RunFolder:
             yield folder
 
     def begin(self, *tables: str) -> bool:
-        """Say that a stage begins which these tables of the recipe decide: from now on they must not change.
+        """Say that a stage has begun which these tables of the recipe decide: from now on they must not change.
 
         Returns:
             Whether none of these had begun before.
@@ -389,7 +393,7 @@ class RunFolder:
         return first
 
     def withdraw(self, *tables: str) -> None:
-        """Say that nothing came of a stage that had begun: its tables may change again."""
+        """Say that nothing came of a stage, or that what it had made is gone: its tables may change again."""
         for table in tables:
             with storage_errors(self.root):
                 _marker(self.root, table).unlink(missing_ok=True)
@@ -503,6 +507,9 @@ def _settle_recipe(root: Path, recipe: str, free: Sequence[str]) -> None:
             f"{path} cannot be read: {error}.", mend="restore the file, or choose another folder with --out."
         ) from error
     differences = _differences(before, now)
+    if not free and _was_trial(root, before):
+        # What scripts have played stands in nobody's way. (With `free` keys, work goes on with what is there.)
+        free = ("simulate.",)
     settled = (
         []
         if _nothing_made(root)
@@ -522,11 +529,19 @@ def _settle_recipe(root: Path, recipe: str, free: Sequence[str]) -> None:
 
 def _is_settled(root: Path, difference: str) -> bool:
     """Whether a stage that the changed key decides has begun."""
-    table = difference.partition(":")[0].partition(".")[0]
+    key = difference.partition(":")[0]
+    table = next((one for one in sorted(_TABLES, key=len, reverse=True) if f"{key}.".startswith(f"{one}.")), key)
     if table == "name":
         # It is shown, and decides nothing.
         return False
     return table not in _TABLES or (root / _TABLES[table]).exists() or _marker(root, table).exists()
+
+
+def _was_trial(root: Path, recipe: Mapping[str, Any]) -> bool:
+    """Whether scripts played all roles of a simulation by this recipe, and no model was trained on it."""
+    roles = recipe.get("simulate", {}).get("roles", {}).values()
+    players = [one["model"]["backend"] for role in roles for one in role["models"]]
+    return bool(players) and set(players) == {"scripted"} and not (root / _TABLES["train"]).exists()
 
 
 def _marker(root: Path, table: str) -> Path:

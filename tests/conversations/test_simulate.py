@@ -251,6 +251,28 @@ class Broken:
         raise BudgetSpent("Spent.")
 
 
+class Spent:
+    """A user who stops all at the second persona's second turn."""
+
+    async def speak(self, persona: Persona, chat: Chat, ledger: Ledger, seed: int) -> UserTurn:
+        if persona == PERSONAS[1] and ledger:
+            raise BudgetSpent("Spent.")
+        return await RuleUser().speak(persona, chat, ledger, seed)
+
+
+def test_conversations_that_come_to_their_end_are_yielded_before_what_stops_the_work() -> None:
+    config = CONFIG.model_copy(update={"in_flight": 3})
+    done: list[str] = []
+
+    async def run() -> None:
+        async for tree in grow_as_done(PERSONAS[:12], config, 1, Cast(user=Spent())):
+            done.append(tree.persona_id)
+
+    with pytest.raises(BudgetSpent):
+        asyncio.run(run())
+    assert sorted(done) == sorted(one.id for one in (PERSONAS[0], PERSONAS[2]))
+
+
 def test_what_stops_the_work_is_raised_once_and_nothing_begins_after_it() -> None:
     config = CONFIG.model_copy(update={"in_flight": 3})
     with pytest.raises(BudgetSpent):

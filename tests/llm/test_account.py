@@ -173,7 +173,7 @@ def test_a_spent_budget_stops_new_calls_and_says_how_to_go_on() -> None:
     assert refused(gathered(model, [0, 1])) == 0
     (error,) = gathered(model, [2])
     assert isinstance(error, BudgetSpent) and isinstance(error, StopWork)
-    assert error.what == "The budget of 200 tokens is spent (204 tokens); the judge asked for more."
+    assert error.what == "The budget of 200 tokens is spent (204 tokens); the role judge asked for more."
     assert "raise --budget and run the same command again" in (error.mend or "")
     assert server.asked == [0, 1]
 
@@ -233,6 +233,51 @@ def test_who_waits_for_room_can_be_cancelled_and_asks_nothing() -> None:
         return server.asked
 
     assert asyncio.run(leave()) == [0, 2]
+
+
+@given(st.lists(st.integers(2, 6), min_size=8, max_size=30), st.integers(600, 8000), st.sampled_from([0, 400, 2000]))
+@settings(max_examples=60, deadline=None)
+def test_the_money_ends_in_whole_work(lengths: list[int], limit: int, expected: float) -> None:
+    account = Account(Budget(tokens=limit), PRICES, expected=expected)
+    server = Server(steady(prompt=2, completion=100))
+    model = account.metered(server, "user")
+    ended: list[int] = []
+
+    async def work(number: int, length: int) -> None:
+        with account.whole():
+            for call in range(length):
+                await model.complete(ask(number * 100 + call))
+        ended.append(length)
+
+    async def all_of_them() -> None:
+        each = await asyncio.gather(*(work(*item) for item in enumerate(lengths)), return_exceptions=True)
+        assert {type(one) for one in each} <= {type(None), BudgetSpent}
+
+    asyncio.run(all_of_them())
+    if limit >= 102 * sum(lengths):
+        assert sorted(ended) == sorted(lengths)
+    else:
+        assert account.spent >= limit
+    if expected:
+        # However many were to be done: what went into work that was left open is less than three of the longest.
+        assert account.spent - 102 * sum(ended) <= 102 * 3 * max(lengths)
+
+
+def test_what_is_furthest_on_goes_first_and_the_others_wait() -> None:
+    account = Account(Budget(tokens=1000), PRICES, expected=510)
+    server = Server(steady(prompt=2, completion=100))
+    model = account.metered(server, "user")
+
+    async def work(number: int) -> None:
+        with account.whole():
+            for call in range(5):
+                await model.complete(ask(number * 10 + call))
+
+    async def both() -> None:
+        await asyncio.gather(work(0), work(1), return_exceptions=True)
+
+    asyncio.run(both())
+    assert server.asked == [0, 1, 2, 3, 4, 10, 11, 12, 13, 14]
 
 
 def run_once(path: Path, budget: Budget | None, samples: Sequence[int]) -> tuple[Account, Server, int]:

@@ -7,7 +7,15 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from interalign.errors import InputError
-from interalign.llm.backends import LocalConfig, ModelConfig, ScriptedConfig, costs_nothing, open_model
+from interalign.llm.backends import (
+    LocalConfig,
+    ModelConfig,
+    ScriptedConfig,
+    check_limits,
+    costs_nothing,
+    described,
+    open_model,
+)
 from interalign.llm.endpoint import EndpointConfig
 from interalign.llm.inspect import InspectConfig
 from interalign.llm.model import Request
@@ -74,3 +82,25 @@ def test_only_what_runs_in_this_process_costs_nothing() -> None:
     endpoint = EndpointConfig(base_url="http://localhost:1/v1", model="m")
     assert [costs_nothing(config) for config in (ScriptedConfig(), LocalConfig())] == [True, True]
     assert [costs_nothing(config) for config in (endpoint, InspectConfig(model="a/b"))] == [False, False]
+
+
+def test_a_model_is_described_with_where_it_runs() -> None:
+    endpoint = EndpointConfig(base_url="http://localhost:1/v1", model="m")
+    models = (ScriptedConfig(), LocalConfig(checkpoint="x/y"), endpoint, InspectConfig(model="a/b"))
+    assert [described(one) for one in models] == [
+        "a script",
+        "x/y in this process",
+        "m at http://localhost:1/v1",
+        "a/b by Inspect AI",
+    ]
+
+
+def test_two_limits_of_one_model_are_found_before_it_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    free = EndpointConfig(base_url="http://localhost:1/v1", model="m")
+    slow = free.model_copy(update={"tokens_per_minute": 100})
+    other = slow.model_copy(update={"model": "n"})
+    keyed = slow.model_copy(update={"api_key_env": "MY_KEY"})
+    monkeypatch.setenv("MY_KEY", "k")
+    check_limits([free, other, ScriptedConfig(), keyed, free])
+    with pytest.raises(InputError, match=r"m on http://localhost:1/v1 is limited in two ways: not at all, and 100 tok"):
+        check_limits([free, other, slow])

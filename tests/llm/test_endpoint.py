@@ -384,6 +384,38 @@ def test_a_refusal_of_this_very_request_is_told_from_an_outage(status: int, refu
         assert failure(server).refused is refused
 
 
+@pytest.mark.parametrize(
+    ("status", "said", "lasting"),
+    [
+        (401, "no such key", True),
+        (403, "no access", True),
+        (403, "Your input was flagged.", False),
+        (404, "no such model", True),
+        (400, "too long", False),
+        (429, "slow down", False),
+        (500, "out of order", False),
+    ],
+)
+def test_what_will_not_pass_is_told_from_what_may(status: int, said: str, lasting: bool) -> None:
+    with serving(error(status, said)) as server:
+        assert failure(server).lasting is lasting
+
+
+def test_where_nobody_is_nobody_will_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "*")
+    with serving(completion()) as server:
+        pass
+    for url in (server.base_url, server.base_url.replace("127.0.0.1", "localhost"), "http://nobody.invalid/v1"):
+
+        async def ask(url: str = url) -> None:
+            async with EndpointModel(config(url)) as model:
+                await model.complete(HELLO)
+
+        with pytest.raises(ModelError) as caught:
+            asyncio.run(ask())
+        assert caught.value.lasting
+
+
 def test_schemas_can_be_switched_off() -> None:
     with serving(completion()) as server:
         complete(server, STRUCTURED, json_schema=False)

@@ -113,9 +113,11 @@ def _kinds(role: str) -> tuple[str, ...]:
 
 
 @contextmanager
-def playing(*, spoilt: float = 0, seed: int = 1, delay_s: float = 0) -> Iterator[RoleServer]:
+def playing(
+    server: RoleServer | None = None, *, spoilt: float = 0, seed: int = 1, delay_s: float = 0
+) -> Iterator[RoleServer]:
     """A server in a thread of its own, for the length of the block."""
-    server = RoleServer(spoilt=spoilt, seed=seed, delay_s=delay_s)
+    server = server or RoleServer(spoilt=spoilt, seed=seed, delay_s=delay_s)
     thread = threading.Thread(target=server.run)
     thread.start()
     try:

@@ -13,13 +13,15 @@ from pathlib import Path
 
 import pytest
 
+from interalign.conversations.tree import Tree
+from interalign.llm.model import Answer
 from interalign.pipeline.simulate import Simulation
-from interalign.run import RunFolder, read_json
+from interalign.run import RunFolder, read_json, read_jsonl
 from tests.simulation.faulty_roles import journalled_calls, people, playing, same_call, start_folder
 
 Run = Callable[..., tuple[int, str]]
 CONCURRENCY = 4
-GO_ON = "run the same command again to go on from here."
+GO_ON = "Run the same command again to go on from here."
 
 
 def start(folder: RunFolder) -> subprocess.Popen[str]:
@@ -51,6 +53,10 @@ def interrupt(process: subprocess.Popen[str]) -> None:
         assert line, "it ended without a word"
 
 
+def tokens(answer: Answer) -> int:
+    return answer.usage.prompt_tokens + answer.usage.completion_tokens
+
+
 def assert_same(folder: RunFolder, other: RunFolder) -> None:
     for name in ("trees.jsonl", "simulation.json"):
         assert (folder.root / name).read_bytes() == (other.root / name).read_bytes()
@@ -72,13 +78,40 @@ def test_the_first_interrupt_keeps_every_answer_and_the_run_goes_on(simulate: Ru
         server.held.set()
         code, said = ended(process)
         assert code == 130
-        assert said.splitlines()[-1] == f"error Stopped. To mend it: {GO_ON}"
+        last = said.splitlines()[-1].removeprefix("error ")
+        assert last.startswith("Stopped. 0 of 8 conversations are done and written; with those under way they have ")
+        assert last.endswith(f" tokens. {GO_ON}")
         assert not folder.trees.exists()
         # What waited for a slot was not sent any more, and all that was sent is kept.
         assert len(server.bodies) - sent <= CONCURRENCY
         kept = set(journalled_calls(folder))
         assert kept == {same_call(body) for body in server.bodies[calls:]}
 
+        assert simulate(folder)[0] == 0
+        assert len(server.bodies) == 2 * calls
+    assert_same(folder, whole)
+
+
+def test_an_interrupt_writes_what_is_done_and_the_run_goes_on(simulate: Run, tmp_path: Path) -> None:
+    with playing(delay_s=0.01) as server:
+        whole, folder = (start_folder(tmp_path / name, server, people(8)) for name in ("whole", "run"))
+        for one in (whole, folder):
+            recipe = one.root / "recipe.toml"
+            recipe.write_text(recipe.read_text().replace("in_flight = 128", "in_flight = 2"))
+        assert simulate(whole)[0] == 0
+        calls = len(server.bodies)
+        done: list[int] = []
+        # Twice: the second command plays again what the first has written, and may not come as far.
+        for part in (1, 2):
+            process = start(folder)
+            wait_until(lambda part=part: len(server.bodies) >= calls * (1 + part / 3), process)  # type: ignore[misc]
+            interrupt(process)
+            code, said = ended(process)
+            trees = read_jsonl(folder.trees, Tree)
+            done.append(len(trees))
+            assert code == 130 and f"{len(trees)} of 8 conversations are done and written" in said, said
+            assert set(folder.trees.read_bytes().splitlines()) < set(whole.trees.read_bytes().splitlines())
+        assert 1 < done[0] < done[1] < 8
         assert simulate(folder)[0] == 0
         assert len(server.bodies) == 2 * calls
     assert_same(folder, whole)
@@ -100,7 +133,7 @@ def test_the_second_interrupt_waits_for_no_server(simulate: Run, tmp_path: Path)
         # The server still holds its answers.
         code, said = ended(process)
         assert code == 130
-        assert said.splitlines()[-1] == f"Stopped. {GO_ON[0].upper()}{GO_ON[1:]}"
+        assert said.splitlines()[-1] == f"Stopped. {GO_ON}"
         server.held.set()
         assert len(journalled_calls(folder)) >= 30 - 2 * CONCURRENCY
         assert simulate(folder)[0] == 0
@@ -125,21 +158,39 @@ def test_a_budget_stops_and_a_larger_one_goes_on(simulate: Run, tmp_path: Path) 
         whole, folder = (start_folder(tmp_path / name, server, people(8)) for name in ("whole", "run"))
         assert simulate(whole)[0] == 0
         calls = len(server.bodies)
-        code, said = simulate(folder, "--budget", "20000 tokens")
+        each = sum(map(tokens, journalled_calls(whole).values())) / 8
+        code, said = simulate(folder, "--budget", "45000 tokens")
         assert code == 10, said
-        assert "The budget of 20,000 tokens is spent" in said and "raise --budget" in said
-        assert not folder.trees.exists()
+        assert "The budget of 45,000 tokens is spent" in said and "raise --budget" in said
         kept = journalled_calls(folder)
+        # Nearly all of it went into conversations that are whole.
+        trees = read_jsonl(folder.trees, Tree)
+        assert len(trees) >= 45_000 // each - 1 > 1
+        assert [tree.failure for tree in trees] == [None] * len(trees)
+        assert set(folder.trees.read_bytes().splitlines()) < set(whole.trees.read_bytes().splitlines())
+        assert f"{len(trees)} of 8 conversations are done and written" in said
+        told = read_json(folder.root / "simulation.json", Simulation)
+        assert (told.trees, told.unfinished) == (len(trees), 8 - len(trees))
+        # What the others have used is told as well.
+        assert sum(row.calls for row in told.usage) == len(kept)
+        assert (folder.preferences / "dpo.parquet").exists()
+        assert f"{8 - len(trees)} conversations are still to come" in folder.simulation_report.read_text()
         # Whatever was sent is kept.
         assert len(server.bodies) == calls + len(kept)
-        used = [answer.usage.prompt_tokens + answer.usage.completion_tokens for answer in kept.values()]
-        assert 20_000 <= sum(used) < 20_000 + max(used)
+        used = [tokens(answer) for answer in kept.values()]
+        assert 45_000 <= sum(used) < 45_000 + max(used)
         # As much again is no more.
-        assert simulate(folder, "--budget", "20000 tokens")[0] == 10
+        before = folder.trees.read_bytes()
+        code, said = simulate(folder, "--budget", "45000 tokens")
+        assert code == 10 and f"({sum(used):,} tokens, all before this command)" in said
         assert len(server.bodies) == calls + len(kept)
+        assert folder.trees.read_bytes() == before
         assert simulate(folder, "--budget", "10M tokens")[0] == 0
         assert len(server.bodies) == 2 * calls
     assert_same(folder, whole)
+    for name in ("dpo.parquet", "sft.parquet"):
+        assert (folder.preferences / name).read_bytes() == (whole.preferences / name).read_bytes()
+    assert not (folder.root / ".stopped.json").exists()
     assert sum(row.calls for row in read_json(folder.root / "simulation.json", Simulation).usage) == calls
 
 

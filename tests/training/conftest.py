@@ -5,7 +5,7 @@ import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import torch
@@ -18,6 +18,8 @@ from interalign.personas.persona import Persona
 from interalign.training.job import Job, lessons_of
 from interalign.training.train import DpoConfig, SftConfig, TrainConfig, train
 from tests.training.tiny import SYSTEM, make_model, make_tokenizer
+
+T = TypeVar("T")
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -91,6 +93,16 @@ def make_job(method: Any, trees: list[Tree], config: TrainConfig, out: Path, sta
         config=config,
         seed=1,
     )
+
+
+def away_from_the_reference(trainer: T) -> T:
+    """A trainer whose adapter, loaded as the reference, is changed: margins are no longer 0."""
+    model: Any = trainer.model  # type: ignore[attr-defined]
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "lora_B" in name:
+                weight.mul_(1.5)
+    return trainer
 
 
 @pytest.fixture

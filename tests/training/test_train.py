@@ -258,3 +258,37 @@ def test_weights_that_are_trained_are_float32_unless_asked(
     settings = config.model_copy(update={"dtype": dtype, **({"full_weights": True} if full else {})})
     model, _ = load_trainable(config.base, settings)
     assert {weight.dtype for weight in model.parameters() if weight.requires_grad} == {expected}
+
+
+def test_what_was_paid_for_outlives_a_wrong_option(
+    trees: list[Tree], people: tuple[Persona, ...], config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Stopped):
+        train("sft", trees, people, config, tmp_path / "m" / "a", system=SYSTEM, seed=1, progress=stop_at(5))
+    reporting = config.model_copy(update={"report_to": ("nowhere",)})
+    with pytest.raises(InputError, match="transformers knows no 'nowhere'"):
+        train("sft", trees, people, reporting, tmp_path / "m" / "a", system=SYSTEM, seed=1)
+    assert sorted(path.name for path in (tmp_path / "m" / "a.unfinished").glob("checkpoint-*"))
+    train("sft", trees, people, config, tmp_path / "m" / "a", system=SYSTEM, seed=1)
+
+
+def test_a_refused_training_leaves_no_folder_of_models(
+    trees: list[Tree], people: tuple[Persona, ...], config: TrainConfig, tmp_path: Path
+) -> None:
+    short = config.model_copy(update={"max_length": 5})
+    with pytest.raises(TrainingError, match="longer than the model reads"):
+        train("sft", trees, people, short, tmp_path / "models" / "sft", system=SYSTEM, seed=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_name_that_begins_alike_is_not_tidied_away(
+    trees: list[Tree], people: tuple[Persona, ...], config: TrainConfig, tmp_path: Path
+) -> None:
+    mine, other = tmp_path / ".sft-abcd_123", tmp_path / ".sft-rejected-abcd_123"
+    mine.mkdir()
+    other.mkdir()
+    short = config.model_copy(update={"max_length": 5})
+    with pytest.raises(TrainingError):
+        train("sft", trees, people, short, tmp_path / "sft", system=SYSTEM, seed=1)
+    assert not mine.exists()
+    assert other.exists()

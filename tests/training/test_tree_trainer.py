@@ -20,7 +20,7 @@ from interalign.training.tokens import tree_segments
 from interalign.training.train import DpoConfig, SftConfig, TrainConfig, train
 from interalign.training.tree_trainer import collate, refuse_unpackable
 from interalign.training.weights import load_trainable
-from tests.training.conftest import make_job
+from tests.training.conftest import away_from_the_reference, make_job
 from tests.training.tiny import SYSTEM
 
 
@@ -40,7 +40,7 @@ def test_a_batch_points_at_its_replies(example: Example) -> None:
     assert batch["chosen"].tolist() == [0, count + 1]
     assert batch["rejected"].tolist() == [1, count]
     assert batch["reference"].tolist() == [[0.5, 1.0], [0.25, 2.0]]
-    assert batch["weight"].item() == 2
+    assert batch["weights"].tolist() == [2, sum((batch["reply"] == one).sum().item() for one in (0, count + 1))]
     assert batch["replies"].item() == count + 2
     length = batch["input_ids"].shape[1]
     assert batch["segment"].shape == (length,)
@@ -53,7 +53,7 @@ def test_a_batch_points_at_its_replies(example: Example) -> None:
 
 def test_without_pairs_tokens_are_counted(example: Example) -> None:
     batch = collate([dataclasses.replace(example, pairs=(), reference=())])
-    assert batch["weight"].item() == len(batch["targets"])
+    assert batch["weights"].tolist() == [len(batch["targets"]), 0]
     assert batch["chosen"].shape == batch["rejected"].shape == (0,)
 
 
@@ -135,10 +135,7 @@ def test_a_step_is_the_same_in_however_many_sequences(
         changes = {"max_tokens": size, method: (DpoConfig if method == "dpo" else SftConfig)(**stage)}
         job = make_job(method, trees[:3], config.model_copy(update=changes), tmp_path / str(size), tuned)
         trainer = tree_trainer.make_trainer(job, *load_trainable(job.start, job.config))
-        with torch.no_grad():
-            for name, weight in trainer.model.named_parameters():  # type: ignore[union-attr]
-                if "lora_B" in name:
-                    weight.mul_(1.5)
+        away_from_the_reference(trainer)
         data: Any = trainer.train_dataset
         batch: Any = trainer.data_collator([data[index] for index in range(3)])
         trainer.create_optimizer()
@@ -205,3 +202,56 @@ def test_wrong_options_are_refused_before_anything_is_written(
     with pytest.raises(InputError, match=says):
         train(method, trees, people, config.model_copy(update={method: stage}), tmp_path / "a", system=SYSTEM, seed=1)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("max_tokens", [150, 700])
+def test_the_likelihood_of_the_chosen_is_a_mean_over_the_step(
+    trees: list[Tree], config: TrainConfig, tuned: Path, tmp_path: Path, max_tokens: int
+) -> None:
+    losses, metrics = [], []
+    for size in (100_000, max_tokens):
+        changes = {"max_tokens": size, "dpo": DpoConfig(trees_per_step=3, sft_weight=1.0)}
+        job = make_job("dpo", trees[:3], config.model_copy(update=changes), tmp_path / str(size), tuned)
+        trainer = tree_trainer.make_trainer(job, *load_trainable(job.start, job.config))
+        away_from_the_reference(trainer)
+        trainer.create_optimizer()
+        trainer.current_gradient_accumulation_steps = 1
+        data: Any = trainer.train_dataset
+        batch: Any = trainer.data_collator([data[index] for index in range(3)])
+        losses.append(trainer.training_step(trainer.model, batch).item())
+        found: Any = trainer
+        metrics.append({name: values for name, values in found._metrics["train"].items() if name != "num_tokens"})
+    # A preference loss is about ln 2; what is above it is the likelihood of the chosen.
+    assert losses[0] > 2
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    for name, values in metrics[0].items():
+        assert len(values) == len(metrics[1][name]) == 1
+    for name in ("rewards/margins", "rewards/accuracies", "logps/chosen"):
+        assert metrics[1][name] == pytest.approx(metrics[0][name], rel=1e-3, abs=1e-4)
+
+
+def test_chats_beside_do_not_hide_a_model_that_ignores_the_mask(
+    trees: list[Tree], config: TrainConfig, tokenizer: Any, tmp_path: Path
+) -> None:
+    said = (("user", "Hello"), ("assistant", "Hi"))
+    chat = tuple(Message.model_validate({"role": role, "content": content}) for role, content in said)
+    job = dataclasses.replace(make_job("sft", trees[:1], config, tmp_path / "a"), chats=(chat,))
+    model, _ = load_trainable(job.start, job.config)
+    for layer in model.get_base_model().model.layers:
+        attention = layer.self_attn
+
+        def ignoring(
+            hidden_states: Any, *args: Any, attention_mask: Any = None, own: Any = attention, **kw: Any
+        ) -> Any:
+            return type(own).forward(own, hidden_states, *args, attention_mask=None, **kw)
+
+        attention.forward = ignoring
+    with pytest.raises(Unpackable, match="do not keep to the mask"):
+        tree_trainer.make_trainer(job, model, tokenizer)
+
+
+def test_flex_attention_is_refused_where_it_cannot_be_trained_through(config: TrainConfig) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    with pytest.raises(InputError, match=r"FlexAttention.*CPU.*sdpa"):
+        load_trainable(config.base, config.model_copy(update={"attention": "flex_attention"}))

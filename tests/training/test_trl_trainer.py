@@ -22,7 +22,7 @@ from interalign.training.tokens import tree_segments
 from interalign.training.train import DpoConfig, SftConfig, TrainConfig, train
 from interalign.training.tree_trainer import collate
 from interalign.training.weights import load_trainable
-from tests.training.conftest import make_job
+from tests.training.conftest import away_from_the_reference, make_job
 from tests.training.test_tokens import INST, THINKING, UNOPENED
 from tests.training.tiny import SYSTEM
 
@@ -56,14 +56,6 @@ def loss_and_gradient(trainer: WatchedTrainer) -> tuple[float, torch.Tensor]:
     loss.backward()
     named = sorted((name, weight.grad) for name, weight in model.named_parameters() if weight.requires_grad)
     return loss.item(), torch.cat([grad.flatten() for _, grad in named])
-
-
-def away_from_the_reference(trainer: WatchedTrainer) -> WatchedTrainer:
-    with torch.no_grad():
-        for name, weight in trainer.model.named_parameters():  # type: ignore[union-attr]
-            if "lora_B" in name:
-                weight.mul_(1.5)
-    return trainer
 
 
 def assert_same(one: torch.Tensor, other: torch.Tensor) -> None:

@@ -16,7 +16,7 @@ from interalign.cli.export import export
 from interalign.cli.personas import personas
 from interalign.cli.simulate import simulate
 from interalign.cli.train import models, train
-from interalign.errors import InputError, InteralignError
+from interalign.errors import InputError, InteralignError, Interrupted
 from interalign.training import processes
 
 if TYPE_CHECKING:
@@ -43,6 +43,9 @@ def main() -> None:
     try:
         _quiet_third_parties()
         app()
+    except Interrupted as stop:
+        err.print(escaped(str(stop)), soft_wrap=True, highlight=False)
+        sys.exit(stop.exit_code)
     except InteralignError as error:
         if not processes.is_first() or isinstance(error, processes.LostProcess):
             processes.wait_to_be_ended()

@@ -233,6 +233,8 @@ def _rehearse(folder: Path, recipe: Recipe, limit: int | None, prices: Path | No
 
 
 def _show(told: Simulation) -> None:
+    from interalign.report.growth import counted
+
     if told.usage:
         out.print()
         _show_usage("", told.usage)
@@ -248,10 +250,10 @@ def _show(told: Simulation) -> None:
             soft_wrap=True,
         )
     if told.missing_verdicts:
-        err.print(f"{told.missing_verdicts:,} replies have no verdict.", highlight=False)
+        err.print(f"{counted(told.missing_verdicts, 'reply', 'replies')} without a verdict.", highlight=False)
     if told.ended_early:
         err.print(
-            f"{told.ended_early:,} conversations ended early; --grow with the trees goes on with them.",
+            f"{counted(told.ended_early, 'conversation')} ended early; --grow with the trees goes on.",
             highlight=False,
         )
 

@@ -10,7 +10,8 @@ A tree depends on its persona, the seed and the models only, whatever order call
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from random import Random
 from typing import Annotated
@@ -104,9 +105,9 @@ class SimulateConfig(Value):
 
     @model_validator(mode="after")
     def _check(self) -> SimulateConfig:
-        unknown = sorted(set(self.sources) - set(_BY_MODELS)) if self.roles else []
+        unknown = sorted(set(self.sources) - {*_BY_MODELS, "policy"}) if self.roles else []
         if unknown:
-            raise ValueError(f"no language model answers as {', '.join(unknown)}: use tailored and generic")
+            raise ValueError(f"no language model answers as {', '.join(unknown)}: use tailored, generic and policy")
         if self.roles and self.policy_samples:
             raise ValueError("policy_samples belong to rule-based roles: name the base model among the roles' models")
         return self
@@ -163,12 +164,14 @@ async def grow_as_done(
     seed: int,
     cast: Cast | None = None,
     before: Mapping[str, Tree] | None = None,
+    around: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> AsyncIterator[Tree]:
     """Yield the trees that `grow_trees` yields, with the same arguments, each as soon as it is done.
 
-    No more than `config.in_flight` conversations are in memory, whichever of them takes long.
+    No more than `config.in_flight` conversations are in memory, whichever of them takes long. Each runs in a block that
+    `around` makes (`Account.whole`).
     """
-    async for _, tree in _as_done(personas, config, seed, cast, before):
+    async for _, tree in _as_done(personas, config, seed, cast, before, around):
         yield tree
 
 
@@ -178,15 +181,21 @@ async def _as_done(
     seed: int,
     cast: Cast | None,
     before: Mapping[str, Tree] | None,
+    around: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> AsyncIterator[tuple[int, Tree]]:
-    """The trees as they are done, with the places of their personas."""
+    """The trees as they are done, with the places of their personas.
+
+    When the work is to stop, no conversation begins any more, and no call: the others come to their end, or to where
+    they need one, and those that come to their end are yielded before StopWork is raised.
+    """
     players = cast or Cast()
 
     async def one(place: int, persona: Persona) -> tuple[int, Tree]:
         known = (before or {}).get(persona.id)
-        if known is None:
-            return place, await grow_tree(persona, config, seed, players)
-        return place, await grow_more(known, persona, config, players)
+        with around():
+            if known is None:
+                return place, await grow_tree(persona, config, seed, players)
+            return place, await grow_more(known, persona, config, players)
 
     def begun(place: int, persona: Persona) -> asyncio.Task[tuple[int, Tree]]:
         task = asyncio.create_task(one(place, persona))
@@ -196,20 +205,24 @@ async def _as_done(
 
     waiting = enumerate(personas)
     under_way: set[asyncio.Task[tuple[int, Tree]]] = set()
+    stopped: list[StopWork] = []
     try:
         while True:
-            room = config.in_flight - len(under_way)
+            room = 0 if stopped else config.in_flight - len(under_way)
             under_way |= {begun(place, persona) for place, persona in islice(waiting, room)}
             if not under_way:
-                return
+                break
             done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
             while done:
                 # Taken off, so that a tree that has been given out is not kept.
-                yield done.pop().result()
-    except StopWork:
-        # No call begins any more, so the others end as soon as what they wait for is there; that is paid for.
-        await asyncio.gather(*under_way, return_exceptions=True)
-        raise
+                ended = done.pop()
+                error = ended.exception()
+                if isinstance(error, StopWork):
+                    stopped.append(error)
+                else:
+                    yield ended.result()
+        if stopped:
+            raise stopped[0]
     finally:
         for task in under_way:
             task.cancel()
@@ -298,7 +311,7 @@ class _Growing:
     async def _level(self, ends: Sequence[int | None]) -> list[int | None]:
         """One more turn after each of `ends`, side by side; returns the replies to be continued after these."""
         first, width = len(self._tree.nodes), 1 + len(self._config.sources)
-        places = [self._place(end, first + index * width) for index, end in enumerate(ends)]
+        places = [self._place(end, first + index * width, index) for index, end in enumerate(ends)]
         turns = await all_or_first_error(self._turn(place) for place in places)
         after: list[int | None] = []
         for end, place, (turn, found) in zip(ends, places, turns, strict=True):
@@ -309,12 +322,14 @@ class _Growing:
                 self._failures.append(f"turn {len(place.ledger) + 1}: {turn}")
         return after
 
-    def _place(self, end: int | None, at: int) -> Place:
-        tree = self._tree
+    def _place(self, end: int | None, at: int, branch: int = 0) -> Place:
+        tree, checks = self._tree, self._cast.checks
         chat = tree.chat(end) if end is not None else ()
         ledger = tree.ledger(end) if end is not None else ()
-        refused = (one.attempt for one in self._before if (one.role, one.turn) == ("user", len(ledger) + 1))
-        return Place(self._persona, chat, ledger, tree.seed, at, tried=1 + max(refused, default=-1))
+        refused = [one.attempt for one in self._before if (one.role, one.turn) == ("user", len(ledger) + 1)]
+        # Branches that are asked for other words have numbers of their own, so that each try at a turn is told once.
+        tried = 1 + max(refused) + branch * (1 + (checks.retries if checks else 0)) if refused else 0
+        return Place(self._persona, chat, ledger, tree.seed, at, tried)
 
     async def _turn(self, place: Place) -> tuple[Turn | InteralignError, list[Fault]]:
         found: list[Fault] = []

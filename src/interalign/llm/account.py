@@ -7,7 +7,9 @@ What always holds:
 * counts are whole tokens and money is reckoned from their sums, so that the order of the calls changes nothing;
 * money is None, never 0, where a price is not known;
 * with a budget, a new call is sent only while there is room for the most that it may cost. The last one may cost more
-  than is left: the budget is exceeded by less than that one call, as long as servers keep to `max_tokens`.
+  than is left: the budget is exceeded by less than that one call, as long as servers keep to `max_tokens`;
+* with a budget, what is worth its money only when it is whole (`Account.whole`) goes on, or begins, only while what is
+  left covers it and all that are further on; the one furthest on always goes.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ import hashlib
 import math
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -126,6 +130,18 @@ class _Bucket:
     served: str
 
 
+@dataclass(eq=False)
+class _Whole:
+    """Work that is worth its money only when it is whole; `used` is what its answers are worth so far."""
+
+    used: float = 0.0
+
+
+_CURRENT: ContextVar[_Whole | None] = ContextVar("whole", default=None)
+_LITTLE = 0.1
+"""What is left to pay of work that has taken more than was expected, as a share of what was."""
+
+
 class Account:
     """The account of a run. All models of the run that it meters belong to one event loop at a time.
 
@@ -134,13 +150,16 @@ class Account:
         prices: What models cost.
         journal: The file of the run's journal. What it holds when the account is opened was paid for and counts against
             the budget. Without it, each start of a run has the whole budget.
+        expected: What one `whole` may cost, in the budget's unit; those that end correct it. 0 where nobody knows.
 
     Raises:
         InputError: the journal cannot be read.
         StorageError: another process holds the journal.
     """
 
-    def __init__(self, budget: Budget | None, prices: Prices, *, journal: Path | None = None) -> None:
+    def __init__(
+        self, budget: Budget | None, prices: Prices, *, journal: Path | None = None, expected: float = 0
+    ) -> None:
         self._budget = budget
         self._limit = math.inf if budget is None else float(budget.usd or budget.tokens or 0)
         self._prices = prices
@@ -157,9 +176,14 @@ class Account:
         self._reserved: dict[object, float] = {}
         self._taken = 0.0
         self._waiting: list[asyncio.Future[None]] = []
+        self._wholes: list[_Whole] = []
+        """Those that are open, in the order in which they were begun."""
+        self._ended = (float(expected), 1 if expected else 0)
+        """What those that have ended took, and how many they are; what was expected counts as one."""
+        self._covered: frozenset[_Whole] | None = None
         if budget is not None and journal is not None and journal.exists():
             self._open(journal)
-        self._spent = self._reckoned()
+        self._spent = self._before = self._reckoned()
 
     def _open(self, journal: Path) -> None:
         with Journal.open(journal) as opened:
@@ -180,6 +204,57 @@ class Account:
     def spent(self) -> float:
         """What has been used of the budget, in its unit: dollars, or tokens."""
         return self._spent
+
+    @property
+    def left(self) -> float:
+        """What is left of the budget, in its unit; infinite without one."""
+        return max(0.0, self._limit - self._spent)
+
+    @property
+    def told(self) -> str:
+        """What has been used of the budget, in words, and how much of that before this account was opened."""
+        if self._before == self._spent:
+            return f"{self._amount(self._spent)}, all before this command" if self._before else "nothing"
+        before = f", {self._amount(self._before)} of it before this command" if self._before else ""
+        return f"{self._amount(self._spent)}{before}"
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """What is asked in this block, and in tasks that it starts, is worth its money only when it is whole.
+
+        Where the budget does not cover all that are open, those wait that are the least far on, so that the money ends
+        in whole work. What comes from the journal waits for nothing.
+        """
+        one = _Whole()
+        token = _CURRENT.set(one)
+        self._wholes.append(one)
+        self._covered = None
+        try:
+            yield
+            self._ended = (self._ended[0] + one.used, self._ended[1] + 1)
+        finally:
+            self._wholes.remove(one)
+            _CURRENT.reset(token)
+            self._wake()
+
+    def _is_covered(self) -> bool:
+        """Whether what asks now is among the work that what is left covers."""
+        one = _CURRENT.get()
+        if self._budget is None or one is None:
+            return True
+        if self._covered is None:
+            self._covered = frozenset(self._as_far_as_it_goes())
+        return one in self._covered
+
+    def _as_far_as_it_goes(self) -> Iterator[_Whole]:
+        sum_, count = self._ended
+        cost = sum_ / count if count else 0.0
+        left = self.left
+        for place, one in enumerate(sorted(self._wholes, key=lambda one: -one.used)):
+            left -= max(cost - one.used, _LITTLE * cost)
+            if place and left < 0:
+                return
+            yield one
 
     @property
     def tokens(self) -> int:
@@ -247,6 +322,8 @@ class Account:
             self._free.add(model.name)
             # What the journal holds of it costs nothing either.
             self._spent = self._reckoned()
+            if not self._sums:
+                self._before = self._spent
         self.check([model])
         return _Metered(self, model, role)
 
@@ -278,13 +355,15 @@ class Account:
         need = 0.0 if self._budget is None else self._worth(_Bucket(role, model, model), most)
         if not need:
             return None
-        while self._spent < self._limit and self._reserved and self._spent + self._taken + need > self._limit:
+        while self._spent < self._limit and (
+            (self._reserved and self._spent + self._taken + need > self._limit) or not self._is_covered()
+        ):
             waiter = asyncio.get_running_loop().create_future()
             self._waiting.append(waiter)
             await waiter
         if self._spent >= self._limit:
             raise BudgetSpent(
-                f"The budget of {self._budget} is spent ({self._used()}); the {role} asked for more.",
+                f"The budget of {self._budget} is spent ({self.told}); the role {role} asked for more.",
                 mend="raise --budget and run the same command again: answers that were paid for are kept.",
             )
         ticket = object()
@@ -295,13 +374,17 @@ class Account:
     def _leave(self, ticket: object) -> None:
         del self._reserved[ticket]
         self._taken = math.fsum(self._reserved.values())
+        self._wake()
+
+    def _wake(self) -> None:
+        self._covered = None
         waiting, self._waiting = self._waiting, []
         for waiter in waiting:
             if not waiter.done():
                 waiter.set_result(None)
 
-    def _used(self) -> str:
-        return _dollars(self._spent) if self._in_money else f"{int(self._spent):,} tokens"
+    def _amount(self, worth: float) -> str:
+        return _dollars(worth) if self._in_money else f"{int(worth):,} tokens"
 
     def _count(self, model: str, role: str, key: str, request: Request, answer: Answer) -> None:
         usage, estimated = _usage(request, answer)
@@ -315,6 +398,12 @@ class Account:
             self._paid[bucket].add(usage, estimated=estimated)
         self._asked_as.setdefault(answer.model, model)
         self._spent = self._reckoned()
+        if (whole := _CURRENT.get()) is not None:
+            used = _Sum()
+            used.add(usage, estimated=estimated)
+            whole.used += self._worth(bucket, used)
+        # Even an answer from the journal changes who is the furthest on.
+        self._wake()
 
     def _held(self, key: str) -> bool:
         return bool(self._seen.get(_mark(key), 0) & _PAID)

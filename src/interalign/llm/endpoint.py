@@ -8,9 +8,12 @@ else: not in a message, not in a repr, not in the name.
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import json
 import os
+import re
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
@@ -39,6 +42,11 @@ _LARGEST_SEED = 2**31 - 1
 
 # What servers answer to a request that they could do in another form.
 _REFUSED_AS_IT_IS = frozenset({400, 413, 422})
+_NOBODY = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN})
+# What they answer to any request as long as the key and the model's name are these.
+_LASTING = frozenset({401, 403, 404})
+# Some say 403 where they will not hear of what a message says.
+_OF_CONTENT = re.compile(r"moderat|flagged|content", re.IGNORECASE)
 
 _MENDS = {
     400: "check that the model takes these messages and settings.",
@@ -194,7 +202,10 @@ class EndpointModel:
             mend = _MENDS.get(error.status_code, "look at the server's log, and run the same command again later.")
             what = f"{self.name} refused: {self._shown(_server_says(error))}."
             refused = error.status_code in _REFUSED_AS_IT_IS
-            return ModelError(what, mend=mend.format(key_env=self._config.api_key_env), refused=refused)
+            lasting = error.status_code in _LASTING and not _OF_CONTENT.search(_server_says(error))
+            return ModelError(
+                what, mend=mend.format(key_env=self._config.api_key_env), refused=refused, lasting=lasting
+            )
         unreachable = _unreachable(error)
         if unreachable is None and isinstance(error, APITimeoutError | TimeoutError):
             what = f"{self.name} did not answer within {self._config.timeout_s:g} s {tries}."
@@ -202,7 +213,9 @@ class EndpointModel:
         if isinstance(error, APIConnectionError):
             why = self._shown(str(unreachable or error.__cause__ or error))
             what = f"{self.name} cannot be reached: {why} {tries}. Does the server run, and is its address right?"
-            return ModelError(what, mend="start the server, or correct base_url (--base-url).")
+            return ModelError(
+                what, mend="start the server, or correct base_url (--base-url).", lasting=_is_absent(unreachable)
+            )
         return ModelError(f"{self.name} gave no answer: {self._shown(str(error))}.")
 
     def _shown(self, text: str) -> str:
@@ -276,6 +289,14 @@ def _unreachable(error: BaseException | None) -> OSError | None:
             return error
         error = error.__cause__
     return None
+
+
+def _is_absent(error: OSError | None) -> bool:
+    """Whether nobody listens there, or the name is none. A connection that was made and then lost is another thing."""
+    if isinstance(error, ConnectionRefusedError | socket.gaierror):
+        return True
+    # Of a name with several addresses the system tells all errors in one text, without a number.
+    return error is not None and (error.errno in _NOBODY or "Multiple exceptions" in str(error))
 
 
 def _patience_s(config: EndpointConfig) -> float:

@@ -6,38 +6,42 @@ import asyncio
 import hashlib
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from interalign.conversations.simulate import grow_trees
 from interalign.conversations.tree import Tree
 from interalign.conversations.turn import Cast
-from interalign.errors import InputError
+from interalign.errors import InputError, ModelError
 from interalign.llm.journal import journalled
+from interalign.llm.local import fingerprint
 from interalign.llm.offline import resolve_model
 from interalign.personas.persona import Persona
 from interalign.pipeline.simulate import training_personas
 from interalign.pipeline.work import Work
 from interalign.roles.responder import ModelResponder, policy_prompt
-from interalign.run import derive_seed, read_jsonl, write_jsonl
+from interalign.run import derive_seed, read_jsonl, storage_errors, write_jsonl
 from interalign.training.checkpoint import Manifest, installed_versions, save_checkpoint
 from interalign.training.iterated import IteratedMethod, anchor_round, met_in_round, simulation_of
 from interalign.training.job import Nash
 from interalign.training.online.grpo import train_grpo
-from interalign.training.train import train
+from interalign.training.train import TrainConfig, settle_unfinished, train
 from interalign.training.weights import load_trainable
 
 __all__ = ["train_iterated", "train_online"]
 
 
 def train_iterated(work: Work, method: IteratedMethod) -> None:
-    """Write the checkpoint `models/<method>`, round by round; what rounds leave lies in `rounds/<method>/`.
+    """Write the checkpoint `models/<method>`, round by round; what rounds leave lies in `rounds/`.
 
     Raises:
         InputError: the checkpoint to start from is not there, or language models play the roles.
+        ModelError: every conversation of a round failed.
     """
     out = work.run.models / method
     if out.exists():
+        shutil.rmtree(out.with_name(f"{method}.unfinished"), ignore_errors=True)
         return work.done(f"training {method}")
     if work.recipe.simulate.roles is not None:
         raise InputError(
@@ -45,44 +49,66 @@ def train_iterated(work: Work, method: IteratedMethod) -> None:
             mend="leave out [simulate.roles], or train dpo on trees that `simulate` has grown with them.",
         )
     people, start = training_personas(work), _start(work)
-    config, rounds = work.recipe.train.iterated, work.run.root / "rounds" / method
-    checkpoints = [start, *(str(rounds / f"{number}") for number in range(1, config.rounds)), str(out)]
-    for number in range(1, config.rounds + 1):
-        if Path(checkpoints[number]).exists():
-            work.done(f"{method}, round {number}")
-            continue
-        trees = _grown(work, method, number, checkpoints[number - 1], people)
-        nash = None
-        if method != "iterated-dpo":
-            anchor = checkpoints[anchor_round(method, config, number)]
-            nash = Nash(anchor=anchor, eta=config.eta, tau=config.tau)
-        with work.bar(f"{method}, round {number}: training") as bar:
-            train(
-                "dpo",
-                trees,
-                people,
-                work.recipe.train,
-                Path(checkpoints[number]),
-                start=checkpoints[number - 1],
-                seed=derive_seed(work.recipe.seed, method, number),
-                preference=work.recipe.preferences,
-                progress=bar.at_step,
-                notice=work.say,
-                nash=nash,
-            )
+    config, rounds = work.recipe.train.iterated, work.run.root / "rounds"
+    checkpoints = [start, *(str(rounds / f"{method}-{number}") for number in range(1, config.rounds)), str(out)]
+    with _begun(work, "train", "train.dpo", "train.iterated", "simulate", "preferences", made=rounds):
+        for number in range(1, config.rounds + 1):
+            if Path(checkpoints[number]).exists():
+                shutil.rmtree(f"{checkpoints[number]}.unfinished", ignore_errors=True)
+                work.done(f"{method}, round {number}")
+                continue
+            trees = _grown(work, method, number, checkpoints[number - 1], people)
+            nash = None
+            if method != "iterated-dpo":
+                anchor = checkpoints[anchor_round(method, config, number)]
+                nash = Nash(method=method, anchor=anchor, eta=config.eta, tau=config.tau)
+            with work.bar(f"{method}, round {number}: training") as bar:
+                train(
+                    "dpo",
+                    trees,
+                    people,
+                    _settings_of_round(work),
+                    Path(checkpoints[number]),
+                    start=checkpoints[number - 1],
+                    seed=derive_seed(work.recipe.seed, method, number),
+                    preference=work.recipe.preferences,
+                    progress=bar.at_step,
+                    notice=work.say,
+                    nash=nash,
+                )
     return None
+
+
+def _settings_of_round(work: Work) -> TrainConfig:
+    # The number of trees that DPO trains on is of those that lie there, not of a round's.
+    config = work.recipe.train
+    return config.model_copy(update={"dpo": config.dpo.model_copy(update={"trees": None})})
+
+
+@contextmanager
+def _begun(work: Work, *tables: str, made: Path) -> Iterator[None]:
+    """Within this block these tables of the recipe must not change; after it, if it made nothing, they may again."""
+    first = work.run.begin(*tables)
+    try:
+        yield
+    except BaseException:
+        if first and not made.exists():
+            work.run.withdraw(*tables)
+        raise
 
 
 def _grown(work: Work, method: IteratedMethod, number: int, checkpoint: str, people: Sequence[Persona]) -> list[Tree]:
     """The trees of a round, grown with the policy as it is before it."""
     from interalign.llm.local import LocalModel
 
-    path = work.run.root / "rounds" / method / f"{number}.trees.jsonl"
+    path = work.run.root / "rounds" / f"{method}-{number}.trees.jsonl"
     if path.exists():
         return read_jsonl(path, Tree)
-    config = work.recipe.train.iterated
+    config, train_config = work.recipe.train.iterated, work.recipe.train
+    if train_config.quantization != "none":
+        work.say("The policy talks with the weights as they are, and is trained with quantised ones.")
     met = met_in_round(people, config, number, work.recipe.seed)
-    model = journalled(LocalModel(checkpoint), work.journal)
+    model = journalled(LocalModel(checkpoint, dtype=train_config.dtype), work.journal)
     cast = Cast(writers={"policy": ModelResponder(model, config.sampling)})
 
     async def grow() -> list[Tree]:
@@ -95,7 +121,12 @@ def _grown(work: Work, method: IteratedMethod, number: int, checkpoint: str, peo
         return grown
 
     trees = asyncio.run(grow())
-    path.parent.mkdir(parents=True, exist_ok=True)
+    failures = [tree.failure for tree in trees if tree.failure is not None]
+    if len(failures) == len(trees):
+        # Written down they would count as done, and a model that ran out of memory would never be asked again.
+        raise ModelError(f"Every conversation of round {number} failed; the first one said: {failures[0]}")
+    if failures:
+        work.say(f"{len(failures)} of {len(trees)} conversations ended early; the first one said: {failures[0]}")
     write_jsonl(path, trees)
     return trees
 
@@ -122,43 +153,60 @@ def train_online(work: Work) -> None:
     """
     import transformers
 
+    from interalign.training.options import check_report_to
+
     out = work.run.models / "grpo"
-    if out.exists():
-        return work.done("training grpo")
-    people, start = training_personas(work), _start(work)
     unfinished = out.with_name(f"{out.name}.unfinished")
-    seed = work.recipe.seed
-    transformers.set_seed(seed % 2**32)
-    model, tokenizer = load_trainable(start, work.recipe.train)
-    with work.bar("training grpo") as bar:
-        trained = train_grpo(
-            model,
-            tokenizer,
-            people,
-            work.recipe.train.grpo,
-            system=policy_prompt(),
-            work_folder=unfinished,
+    if out.exists():
+        _tidy(unfinished, out)
+        return work.done("training grpo")
+    people, start, train_config = training_personas(work), _start(work), work.recipe.train
+    config, seed = train_config.grpo, work.recipe.seed
+    check_report_to(train_config.report_to)
+    if train_config.report_to:
+        config = config.model_copy(update={"trl": {**config.trl, "report_to": list(train_config.report_to)}})
+    settings = config.model_dump(mode="json")
+    with _begun(work, "train", "train.grpo", made=unfinished):
+        transformers.set_seed(seed % 2**32)
+        model, tokenizer = load_trainable(start, train_config, packed=False)
+        settle_unfinished(unfinished, {"start": fingerprint(start), "seed": seed, **settings})
+        with work.bar("training grpo") as bar:
+            trained = train_grpo(
+                model,
+                tokenizer,
+                people,
+                config,
+                system=policy_prompt(),
+                work_folder=unfinished,
+                seed=seed,
+                progress=bar.at_step,
+            )
+        if trained.warning:
+            work.say(trained.warning)
+        manifest = Manifest(
+            name="grpo",
+            method="grpo",
+            base=train_config.base,
+            parent=Path(start).name,
+            data=_digest(unfinished / "rollouts.jsonl"),
             seed=seed,
-            progress=bar.at_step,
+            steps=trained.steps,
+            settings=settings,
+            versions=installed_versions(),
+            metrics=trained.metrics,
         )
-    if trained.warning:
-        work.say(trained.warning)
-    manifest = Manifest(
-        name="grpo",
-        method="grpo",
-        base=work.recipe.train.base,
-        parent=Path(start).name,
-        data=_digest(unfinished / "rollouts.jsonl"),
-        seed=seed,
-        steps=trained.steps,
-        settings=work.recipe.train.grpo.model_dump(mode="json"),
-        versions=installed_versions(),
-        metrics=trained.metrics,
-    )
-    save_checkpoint(out, model, tokenizer, manifest)
-    os.replace(unfinished / "rollouts.jsonl", out / "rollouts.jsonl")
-    shutil.rmtree(unfinished, ignore_errors=True)
+        save_checkpoint(out, model, tokenizer, manifest)
+    _tidy(unfinished, out)
     return None
+
+
+def _tidy(unfinished: Path, out: Path) -> None:
+    """Put the conversations of a finished training beside its checkpoint, and remove its states."""
+    rollouts = unfinished / "rollouts.jsonl"
+    with storage_errors(out):
+        if rollouts.exists():
+            os.replace(rollouts, out / "rollouts.jsonl")
+    shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _digest(file: Path) -> str:

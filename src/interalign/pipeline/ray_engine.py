@@ -41,7 +41,7 @@ from interalign.llm.journal import Journal
 from interalign.llm.prices import Prices
 from interalign.llm.sqlite import Wording, connect, translated
 from interalign.personas.persona import Persona
-from interalign.pipeline.stopping import Gate
+from interalign.pipeline.stopping import GO_ON, Gate
 from interalign.pipeline.work import Work
 from interalign.recipe import Recipe
 from interalign.roles.llm.player import RoleConfig
@@ -84,12 +84,17 @@ class Order:
     account: Account
     """It counts nothing here: what the workers have used is returned."""
     prices: Prices
+    expected: float = 0
+    """As `Account` takes it."""
 
 
 async def grow_on_ray(
     order: Order, workers: int | None, gate: Gate, take: Callable[[Tree], None]
-) -> tuple[RoleUsage, ...]:
-    """Grow the tree of each persona; returns what the roles have used.
+) -> tuple[tuple[RoleUsage, ...], StopWork | None]:
+    """Grow the tree of each persona; returns what the roles have used, and what stopped the work before its end.
+
+    That is a StopWork where a worker's share of the budget is spent, its server will answer nothing, or the gate was
+    shut.
 
     Args:
         order: What is to be grown.
@@ -100,7 +105,6 @@ async def grow_on_ray(
     Raises:
         MissingExtra: ray is not installed.
         InputError: there is no cluster at RAY_ADDRESS; or as `order.grow` raises it.
-        StopWork: a worker's share of the budget is spent, or the gate was shut.
         InteralignError: a worker died again and again; or as `order.grow` raises it.
     """
     work = order.work
@@ -109,9 +113,10 @@ async def grow_on_ray(
         crew = _Crew([_job(order, number, shards) for number in shards], gate, take)
         await crew.work()
     gather_journals(work.journal, work.run.root)
-    if crew.errors:
-        raise _worst(crew.errors, order.account.budget, len(shards))
-    return merged(crew.usage)
+    error = _worst(crew.errors, order.account.budget, len(shards)) if crew.errors else None
+    if error is not None and not isinstance(error, StopWork):
+        raise error
+    return merged(crew.usage), error
 
 
 def gather_journals(journal: Journal, folder: Path) -> None:
@@ -206,6 +211,7 @@ class _Job:
     before: Mapping[str, Tree]
     budget: Budget | None
     prices: Prices
+    expected: float
 
 
 def _job(order: Order, number: int, shards: Mapping[int, Stored[Persona]]) -> _Job:
@@ -228,6 +234,7 @@ def _job(order: Order, number: int, shards: Mapping[int, Stored[Persona]]) -> _J
         before=order.before,
         budget=_share(order.account, len(shards)),
         prices=order.prices,
+        expected=order.expected,
     )
 
 
@@ -284,7 +291,7 @@ class _Worker:
         try:
             with Journal.open(job.journal) as journal:
                 work = Work(job.recipe, job.run, journal, Console(quiet=True))
-                account = Account(job.budget, job.prices, journal=job.journal)
+                account = Account(job.budget, job.prices, journal=job.journal, expected=job.expected)
                 try:
                     async for tree in job.grow(work, job.personas, job.before, account, self._gate):
                         yield tree.model_dump_json()
@@ -341,7 +348,7 @@ class _Crew:
                 deaths = 1 if self._done(job) > done else deaths + 1
                 if deaths >= _DEATHS:
                     return self._fail(_given_up(error))
-        return self._fail(Interrupted("Stopped.", mend="run the same command again to go on from here."))
+        return self._fail(Interrupted("Stopped.", mend=GO_ON))
 
     def _done(self, job: _Job) -> int:
         return sum(persona.id in self._taken for persona in job.personas)

@@ -4,6 +4,10 @@ Trees are in memory while they grow, and no longer: what is done goes to a file 
 of the trees is counted from files, one tree after the other. Personas are read as their turn comes. So memory is
 decided by how many conversations are open at once; of each further one some hundred bytes are kept, and about 90 a
 call.
+
+What stops the work (a spent budget, Ctrl-C, a server that is gone) loses nothing: the conversations that are done are
+written, and a note beside them says whose they are. The same command plays those again, from the journal, and goes on
+with the others, so that in the end all is as if nothing had stopped it.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ import hashlib
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -24,30 +29,41 @@ from interalign.conversations.export import write_preference_tables
 from interalign.conversations.hygiene import PairHygiene, pair_hygiene
 from interalign.conversations.policy import PolicyConfig
 from interalign.conversations.preferences import preferences
-from interalign.conversations.simulate import grow_as_done
+from interalign.conversations.simulate import RolesConfig, grow_as_done
 from interalign.conversations.tree import Tree
 from interalign.conversations.turn import Cast
-from interalign.errors import InputError, LeakError, ModelError
+from interalign.errors import InputError, Interrupted, LeakError, ModelError, StopWork
 from interalign.llm.account import Account, Budget, RoleUsage, merged
+from interalign.llm.backends import ScriptedConfig
 from interalign.llm.endpoint import EndpointModel
 from interalign.llm.journal import journalled
 from interalign.llm.model import ChatModel
-from interalign.llm.prices import load_prices
+from interalign.llm.prices import Prices, load_prices
+from interalign.llm.scripted import ScriptedModel
 from interalign.messages import Value
 from interalign.personas.persona import Persona
 from interalign.pipeline.ray_engine import Order, gather_journals, grow_on_ray
-from interalign.pipeline.stopping import Gate, stopping
+from interalign.pipeline.rehearsal import estimate
+from interalign.pipeline.stopping import GO_ON, Gate, stopping
 from interalign.pipeline.work import Work
+from interalign.report.growth import counted
 from interalign.report.simulation import SimulationPage
 from interalign.report.simulation import write as write_simulation_report
 from interalign.report.simulation_summary import summarise_simulation
 from interalign.roles.llm.player import instructions, prompt_hashes
-from interalign.roles.responder import ModelResponder, Responder, policy_prompt
+from interalign.roles.responder import ModelResponder, policy_prompt
 from interalign.roles.user import refuse_unplayable
 from interalign.run import Shelf, Stored, beside, read_json, storage_errors, write_json, writing
 from interalign.training.checkpoint import installed_versions
 
 __all__ = ["Simulation", "simulate", "training_personas"]
+
+_SCRIPTED = "scripted "
+"""How the names of the models begin that are scripts."""
+
+_REHEARSED = 5
+"""Personas of the rehearsal from which a conversation's cost is estimated."""
+_MOST_REASONS = 3
 
 
 class Growth(Value):
@@ -63,12 +79,25 @@ class Growth(Value):
     once."""
 
 
+class Stopped(Value):
+    """What a command that was stopped has left; it stands beside the trees until that command has come to its end."""
+
+    grown: tuple[Growth, ...]
+    """The commands before it."""
+    now: Growth
+    """What it has done itself."""
+    personas: tuple[str, ...]
+    """Ids of those whose trees are not of the commands before."""
+
+
 class Simulation(Value):
     """What `simulation.json` tells of the stage."""
 
     trees: int
     ended_early: int
     pairs: int
+    unfinished: int = 0
+    """Conversations that are still to come, since the command was stopped; what they have used is in `usage`."""
     hygiene: PairHygiene | None = None
     """What surface tells of the pairs; None with rule-based roles, whose judge measures, and without scikit-learn."""
     turns: int
@@ -106,46 +135,137 @@ def simulate(
 
     Raises:
         MissingExtra: a package is not installed.
-        StopWork: the budget is spent, or the user stopped it. The same command goes on from there.
-        ModelError: every conversation failed. Nothing is written, so the same command tries again.
+        StopWork: the budget is spent, a server will answer nothing, or the user stopped it. The trees that are done are
+            written (with `grow_on` those of before stay); the same command goes on from there.
+        ModelError: every conversation failed, or none got past its first turn. Nothing is written, so the same command
+            tries again.
         InputError: personas that the roles cannot play, or a budget that cannot be kept for want of a price.
     """
+    _set_scripted_aside(work)
     people = training_personas(work)
-    before: Mapping[str, Tree] = {}
-    if grow_on or work.run.trees.exists():
-        before = _before(grow_on or work.run.trees, people)
-    grown = _growths(_told_at(work), before.values())
-    wanted = _wanted(people, before, limit, on=grow_on)
+    found = _found(work, people, grow_on)
+    wanted = _wanted(people, found, limit, on=grow_on)
+    stopped: StopWork | None = None
     if wanted:
         # A run on Ray that was killed has left these; what is in them is paid for.
         gather_journals(work.journal, work.run.root)
-        table = load_prices(prices)
-        order = Order(growing, work, wanted, before, Account(budget, table, journal=work.run.journal), table)
-        simulation = _carried_out(order, people, grown, on_ray=engine == "ray", workers=workers)
+        order = _ordered(work, wanted, found, budget, load_prices(prices), growing_on=grow_on is not None)
+        simulation, stopped = _carried_out(
+            order, people, found, growing_on=grow_on is not None, on_ray=engine == "ray", workers=workers
+        )
     else:
         work.done("conversation trees")
-        simulation = _told(work, Stored(work.run.trees, Tree), grown)
+        simulation = _told(work, Stored(work.run.trees, Tree), found.grown)
         write_json(_told_at(work), simulation)
-    trees = Stored(work.run.trees, Tree)
-    if simulation.pairs and (wanted or not (work.run.preferences / "sft.parquet").exists()):
-        write_preference_tables(work.run.preferences, trees, work.recipe.preferences, policy_prompt())
-    make_simulation_report(work, people, trees, simulation)
-    work.console.print(
-        f"{'':<34} {simulation.trees} trees, {simulation.ended_early} ended early, {simulation.pairs} preference pairs"
-    )
+    _made_of_trees(work, people, simulation, are_new=bool(wanted))
+    if stopped is not None:
+        raise stopped
     return simulation
 
 
+def _made_of_trees(work: Work, people: Stored[Persona], told: Simulation, *, are_new: bool) -> None:
+    """Write the preference tables and the page."""
+    trees = Stored(work.run.trees, Tree)
+    if told.pairs and (are_new or not (work.run.preferences / "sft.parquet").exists()):
+        write_preference_tables(work.run.preferences, trees, work.recipe.preferences, policy_prompt())
+    make_simulation_report(work, people, trees, told)
+    work.console.print(
+        f"{'':<34} {counted(told.trees, 'tree')}, {told.ended_early} ended early, "
+        f"{counted(told.pairs, 'preference pair')}"
+    )
+
+
+def _ordered(
+    work: Work, wanted: Stored[Persona], found: _Found, budget: Budget | None, prices: Prices, *, growing_on: bool
+) -> Order:
+    """What is to be grown, on an account that knows about what a conversation will cost."""
+    config, expected = work.recipe.simulate, 0.0
+    # What a local policy says is not rehearsed, and costs nothing.
+    if budget is not None and config.roles is not None and "policy" not in config.sources and not growing_on:
+        rows = estimate(wanted[:_REHEARSED], work.recipe, prices)
+        of_tokens = sum(row.prompt_tokens + row.completion_tokens for row in rows)
+        whole = of_tokens if budget.tokens else sum(row.usd or 0 for row in rows)
+        expected = whole / min(len(wanted), _REHEARSED)
+    account = Account(budget, prices, journal=work.run.journal, expected=expected)
+    # Those that are done come from the journal.
+    still = len(wanted) - (0 if growing_on else len(found.again))
+    if expected and account.left < still * expected:
+        many = int(account.left / expected)
+        work.say(
+            f"The budget of {budget} (used so far: {account.told}) covers about {many:,} of "
+            f"{counted(still, 'conversation')} by estimate."
+        )
+    return Order(growing, work, wanted, found.trees if growing_on else {}, account, prices, expected)
+
+
 def _carried_out(
-    order: Order, people: Iterable[Persona], grown: tuple[Growth, ...], *, on_ray: bool, workers: int | None
-) -> Simulation:
-    """Grow the trees, and write all of them and what is told of them; `grown` are the commands before."""
+    order: Order,
+    people: Iterable[Persona],
+    found: _Found,
+    *,
+    growing_on: bool,
+    on_ray: bool,
+    workers: int | None,
+) -> tuple[Simulation, StopWork | None]:
+    """Grow the trees, and write all of them and what is told of them; returns also what stopped it."""
     work = order.work
     with beside(work.run.trees) as place:
-        usage = asyncio.run(_grow(order, place, on_ray=on_ray, workers=workers))
-        new = _by_persona(place)
-        _refuse_all_failed(new, order.personas)
-        return _written(work, _in_order(people, new, order.before), grown, usage, personas=len(order.personas))
+        usage, stopped = asyncio.run(_grow(order, place, on_ray=on_ray, workers=workers))
+        if stopped is None:
+            new = _by_persona(place)
+            _refuse_all_failed(new, found)
+            return _written(work, people, new, found, usage), None
+        # What failed may have failed for what stopped the rest: the same command tries it again.
+        new = _by_persona(place, whole=True)
+        # Those that an earlier command has done may not have had their turn.
+        done = new.keys() | (found.again if not growing_on else set())
+        usage = max(usage, found.usage, key=lambda rows: sum(row.calls for row in rows))
+        error = _stop_told(stopped, order, len(done), usage, written=not growing_on)
+        if growing_on or not done:
+            raise error
+        return _written(work, people, new, found, usage, unfinished=len(order.personas) - len(done)), error
+
+
+def _stop_told(stopped: StopWork, order: Order, done: int, usage: tuple[RoleUsage, ...], *, written: bool) -> StopWork:
+    """The error, with how far the work has come and what it took, unfinished conversations included."""
+    state = "done and written" if written else "done, and none is written before all are"
+    tokens = sum(row.prompt_tokens + row.completion_tokens for row in usage)
+    what = (
+        f"{stopped.what} {done:,} of {counted(len(order.personas), 'conversation')} {'is' if done == 1 else 'are'} "
+        f"{state}; with those under way they have used {counted(tokens, 'token')}."
+    )
+    if isinstance(stopped, Interrupted):
+        # Wanted, so nothing is to be mended.
+        return Interrupted(f"{what} {GO_ON[0].upper()}{GO_ON[1:]}")
+    return type(stopped)(what, mend=stopped.mend)
+
+
+def _set_scripted_aside(work: Work) -> None:
+    """Make room for the trees of language models where those of a trial with scripts stand; nothing is deleted."""
+    roles = work.recipe.simulate.roles
+    if roles is None or not work.run.trees.exists() or _all_scripted(roles) or work.run.models.exists():
+        return
+    names = (node.model or "" for tree in Stored(work.run.trees, Tree) for node in tree.nodes)
+    if not next(names, "").startswith(_SCRIPTED) or not all(name.startswith(_SCRIPTED) for name in names):
+        return
+    aside = work.run.root / "scripted"
+    with storage_errors(aside):
+        aside.mkdir(exist_ok=True)
+        # The trees go last: they tell that there is something to be moved.
+        for path in (_told_at(work), work.run.simulation_report, work.run.preferences, work.run.trees):
+            if path.exists():
+                path.rename(aside / path.name)
+    work.run.withdraw("simulate")
+    _note_at(work).unlink(missing_ok=True)
+    work.say(f"The trees here were played by scripts. They are in {aside} now, and the models begin anew.")
+
+
+def _all_scripted(roles: RolesConfig) -> bool:
+    return all(isinstance(one.model, ScriptedConfig) for role in roles_of(roles).values() for one in role.models)
+
+
+def _note_at(work: Work) -> Path:
+    return work.run.root / ".stopped.json"
 
 
 def _told_at(work: Work) -> Path:
@@ -162,32 +282,56 @@ def _in_order(people: Iterable[Persona], new: Mapping[str, Tree], before: Mappin
 
 
 def _written(
-    work: Work, trees: Iterable[Tree], grown: tuple[Growth, ...], usage: tuple[RoleUsage, ...], personas: int
+    work: Work,
+    people: Iterable[Persona],
+    new: Mapping[str, Tree],
+    found: _Found,
+    usage: tuple[RoleUsage, ...],
+    unfinished: int | None = None,
 ) -> Simulation:
-    """Write the trees and what is told of them after one more command, which grew those of so many personas."""
-    config = work.recipe.simulate
+    """Write the trees and what is told of them after one more command, whose trees are the `new` ones.
+
+    `unfinished` is how many are still to come where the command was stopped.
+    """
+    config, grown, note = work.recipe.simulate, found.grown, _note_at(work)
     with writing(work.run.trees) as place:
         with _writer(place, work.run.trees) as write:
-            for tree in trees:
+            for tree in _in_order(people, new, found.trees):
                 write(tree)
         whole = Stored(place, Tree)
-        now = Growth(policy=config.policy, turns=config.turns, personas=personas, usage=usage, trees=_digest(whole))
+        done = new.keys() if unfinished is None else new.keys() | found.again
+        now = Growth(policy=config.policy, turns=config.turns, personas=len(done), usage=usage, trees=_digest(whole))
         # Where growing on found nothing to grow, the command has left no mark.
-        simulation = _told(work, whole, grown if grown and grown[-1].trees == now.trees else (*grown, now))
+        told = grown if grown and grown[-1].trees == now.trees else (*grown, now)
+        simulation = _told(work, whole, told, unfinished or 0)
+        if unfinished is not None:
+            write_json(note, Stopped(grown=grown, now=now, personas=tuple(sorted(done))))
         # The trees come after what is told of them: they say that the stage is done, and its usage is found nowhere
         # else.
         write_json(_told_at(work), simulation)
+    if unfinished is None:
+        note.unlink(missing_ok=True)
+    # Now, and not before the first call, after which a wrong model would be the folder's for ever.
+    sampled = config.policy_samples or "policy" in config.sources
+    work.run.begin("simulate", *(("train", "benchmark") if sampled else ()))
     return simulation
 
 
-def _wanted(
-    people: Stored[Persona], before: Mapping[str, Tree], limit: int | None, *, on: Path | None
-) -> Stored[Persona]:
-    """Whose trees are to be grown: those in the file `on`, or, without one, those that are not there yet."""
+def _wanted(people: Stored[Persona], found: _Found, limit: int | None, *, on: Path | None) -> Stored[Persona]:
+    """Whose trees are to be grown: those in the file `on`, or, without one, those that are not there yet.
+
+    A command that was stopped is done again, and to its end.
+    """
+    before, again = found.trees, found.again
     if on is None:
         if not people:
             raise InputError("There is no persona to talk to.", mend="make some with `interalign personas`.")
-        return people.picked(place for place, persona in enumerate(people[:limit]) if persona.id not in before)
+        most = len(people) if limit is None else limit
+        return people.picked(
+            place
+            for place, persona in enumerate(people)
+            if persona.id in again or (place < most and persona.id not in before)
+        )
     if not before:
         raise InputError(f"{on} holds no trees.", mend="give the trees.jsonl of a run to --grow.")
     return people.picked(place for place, persona in enumerate(people) if persona.id in before)[:limit]
@@ -198,8 +342,13 @@ def make_simulation_report(work: Work, people: Stored[Persona], trees: Sequence[
     config = work.recipe.simulate
     if config.roles is None:
         return
+    summary = summarise_simulation(trees, pairs=told.pairs, usage=told.usage, hygiene=told.hygiene)
+    for what, reasons in (("ended early", summary.ended_early), ("without verdicts", summary.unjudged)):
+        for reason in reasons[:_MOST_REASONS]:
+            work.say(f"{counted(reason.count, 'conversation')} {what}: {reason.text}")
     page = SimulationPage(
-        summary=summarise_simulation(trees, pairs=told.pairs, usage=told.usage, hygiene=told.hygiene),
+        summary=summary,
+        unfinished=told.unfinished,
         trees=trees,
         personas=Shelf(people, lambda persona: persona.id),
         roles=config.roles,
@@ -248,16 +397,42 @@ def _before(path: Path, personas: Iterable[Persona]) -> Mapping[str, Tree]:
     return trees
 
 
-def _growths(path: Path, trees: Iterable[Tree]) -> tuple[Growth, ...]:
+@dataclass(frozen=True)
+class _Found:
+    """What commands before have left."""
+
+    trees: Mapping[str, Tree]
+    """By persona id."""
+    grown: tuple[Growth, ...]
     """The commands that grew the trees that are there."""
+    again: frozenset[str] = frozenset()
+    """Whose trees are of a command that was stopped, which is to be done again; it is not among `grown`."""
+    usage: tuple[RoleUsage, ...] = ()
+    """What that command has used."""
+
+
+def _found(work: Work, people: Iterable[Persona], grow_on: Path | None) -> _Found:
+    trees: Mapping[str, Tree] = {}
+    if grow_on or work.run.trees.exists():
+        trees = _before(grow_on or work.run.trees, people)
+    digest = _digest(trees.values())
+    path, note = _told_at(work), _note_at(work)
     kept = read_json(path, Simulation).grown if path.exists() else ()
-    digest = _digest(trees)
+    stopped = read_json(note, Stopped) if note.exists() and trees else None
+    # A command may be killed between two of its last three steps: the note, what is told, the trees. The trees tell.
+    if stopped is not None and (stopped.now.trees == digest or not (kept and kept[-1].trees == digest)):
+        if grow_on is not None:
+            return _Found(trees, (*stopped.grown, stopped.now))
+        return _Found(trees, stopped.grown, frozenset(stopped.personas), stopped.now.usage)
     ends = [index for index, one in enumerate(kept, 1) if one.trees == digest]
-    return kept[: ends[-1]] if ends else ()
+    return _Found(trees, kept[: ends[-1]] if ends else ())
 
 
-def _by_persona(path: Path) -> Mapping[str, Tree]:
-    return Shelf(Stored(path, Tree), lambda tree: tree.persona_id)
+def _by_persona(path: Path, *, whole: bool = False) -> Mapping[str, Tree]:
+    trees = Stored(path, Tree)
+    if whole:
+        trees = trees.picked(place for place, tree in enumerate(trees) if tree.failure is None)
+    return Shelf(trees, lambda tree: tree.persona_id)
 
 
 def _digest(trees: Iterable[Tree]) -> str:
@@ -271,55 +446,59 @@ async def growing(
     work: Work, personas: Sequence[Persona], before: Mapping[str, Tree], account: Account, gate: Gate
 ) -> AsyncIterator[Tree]:
     """Yield the tree of each persona as it is done, with a cast of this process's own."""
+    config, seed = work.recipe.simulate, work.recipe.seed
     async with _cast(work, account, gate) as cast:
-        async for tree in grow_as_done(personas, work.recipe.simulate, work.recipe.seed, cast, before):
+        async for tree in grow_as_done(personas, config, seed, cast, before, account.whole):
             yield tree
 
 
 @asynccontextmanager
 async def _cast(work: Work, account: Account, gate: Gate) -> AsyncIterator[Cast]:
     config = work.recipe.simulate
+    policy = _policy(work) if config.policy_samples or "policy" in config.sources else None
     if config.roles is None:
-        yield Cast(policy=_policy(work) if config.policy_samples else None)
+        yield Cast(policy=policy, writers={"policy": policy} if policy else {})
         return
 
     def wrap(model: ChatModel, role: str, free: bool) -> ChatModel:
         if isinstance(model, EndpointModel):
             # A thousand calls may wait for a slot; they are not in flight yet.
             model.before_sending = gate.check
-        return account.metered(gate.guarded(journalled(model, work.journal)), role, free=free)
+        if isinstance(model, ScriptedModel):
+            # It costs nothing and says the same again; kept, a trial would count against the budget of the run.
+            return account.metered(gate.guarded(model), role, free=free)
+        # Inside the journal, whose answers say nothing of the server.
+        return account.metered(gate.guarded(journalled(gate.watched(model), work.journal)), role, free=free)
 
     async with open_cast(config, wrap) as cast:
-        yield cast
+        yield replace(cast, writers={**cast.writers, "policy": policy}) if policy else cast
 
 
-async def _grow(order: Order, place: Path, *, on_ray: bool, workers: int | None) -> tuple[RoleUsage, ...]:
-    """Write the trees to `place`, as they are done; returns what the roles have used."""
+async def _grow(
+    order: Order, place: Path, *, on_ray: bool, workers: int | None
+) -> tuple[tuple[RoleUsage, ...], StopWork | None]:
+    """Write the trees to `place`, as they are done; returns what the roles have used, and what stopped the work."""
     work, config = order.work, order.work.recipe.simulate
-    tables = ("simulate", *(("train", "benchmark") if config.policy_samples else ()))
-    first, answers = work.run.begin(*tables), len(work.journal)
-    try:
-        # Rules ask nobody, so nothing is lost when Ctrl-C stops them at once.
-        async with nullcontext(Gate()) if config.roles is None else stopping(work.console) as gate:
-            with work.bar("conversation trees", len(order.personas)) as bar, _writer(place, work.run.trees) as write:
+    # Rules ask nobody, so nothing is lost when Ctrl-C stops them at once.
+    async with nullcontext(Gate()) if config.roles is None else stopping(work.console) as gate:
+        with work.bar("conversation trees", len(order.personas)) as bar, _writer(place, work.run.trees) as write:
 
-                def take(tree: Tree) -> None:
-                    write(tree)
-                    bar.advance()
+            def take(tree: Tree) -> None:
+                write(tree)
+                bar.advance()
 
-                if on_ray:
-                    return await grow_on_ray(order, workers, gate, take)
+            if on_ray:
+                return await grow_on_ray(order, workers, gate, take)
+            stopped = None
+            try:
                 async for tree in growing(work, order.personas, order.before, order.account, gate):
                     take(tree)
-                return order.account.rows()
-    except BaseException:
-        if first and len(work.journal) == answers:
-            # Nothing was answered, so another model may be named.
-            work.run.withdraw(*tables)
-        raise
+            except StopWork as error:
+                stopped = error
+            return order.account.rows(), stopped
 
 
-def _policy(work: Work) -> Responder:
+def _policy(work: Work) -> ModelResponder:
     from interalign.llm.local import LocalModel
 
     model: ChatModel = journalled(LocalModel(work.recipe.train.base), work.journal)
@@ -346,13 +525,20 @@ def _writer(place: Path, meant: Path) -> Iterator[Callable[[Tree], None]]:
             file.close()
 
 
-def _refuse_all_failed(new: Mapping[str, Tree], wanted: Sequence[Persona]) -> None:
+def _refuse_all_failed(new: Mapping[str, Tree], found: _Found) -> None:
     # Written down they would count as done, and a server that was only switched off would never be asked again.
-    if not any(tree.nodes or tree.faults for tree in new.values()):
-        raise ModelError(f"Every conversation failed; the first one said: {new[wanted[0].id].failure}")
+    if any(tree.nodes or (tree.faults and found.trees) for tree in new.values()):
+        return
+    faults = Counter(f"{fault.role}: {fault.check}" for tree in new.values() for fault in tree.faults)
+    why = faults or Counter(str(tree.failure) for tree in new.values())
+    shown = "; ".join(f"{name} ({count:,})" for name, count in why.most_common(_MOST_REASONS))
+    raise ModelError(
+        f"No conversation got past its first turn; most frequent: {shown}.",
+        mend="name another model, or see what it is asked (--show-prompts); nothing was written.",
+    )
 
 
-def _told(work: Work, trees: Sequence[Tree], grown: tuple[Growth, ...]) -> Simulation:
+def _told(work: Work, trees: Sequence[Tree], grown: tuple[Growth, ...], unfinished: int = 0) -> Simulation:
     roles, config = work.recipe.simulate.roles, work.recipe.preferences
     counts: Counter[str] = Counter()
     faults: Counter[str] = Counter()
@@ -367,6 +553,7 @@ def _told(work: Work, trees: Sequence[Tree], grown: tuple[Growth, ...]) -> Simul
         trees=len(trees),
         ended_early=counts["ended early"],
         pairs=counts["pairs"],
+        unfinished=unfinished,
         hygiene=pair_hygiene(trees, config) if measured else None,
         turns=counts["turns"],
         faults=dict(sorted(faults.items())),

@@ -1,18 +1,27 @@
-"""Ctrl-C, in two steps: the first lets calls in flight end, since they are paid for, and the second stops at once."""
+"""What stops a simulation before its end: Ctrl-C, or a server that will answer nothing.
+
+Ctrl-C comes in two steps: the first lets calls in flight end, since they are paid for, and the second stops at once.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import signal
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from rich.console import Console
 
-from interalign.errors import Interrupted
+from interalign.errors import Interrupted, ModelError, Outage, StopWork
 from interalign.llm.model import Answer, ChatModel, Request
 
-__all__ = ["Gate", "stopping"]
+__all__ = ["GO_ON", "Gate", "stopping"]
+
+GO_ON = "run the same command again to go on from here."
+_IN_A_ROW = 10
+"""So many calls that fail one after the other, each after the client's own tries, with no answer of that model
+between, are no matter of single conversations."""
 
 
 class Gate:
@@ -20,15 +29,42 @@ class Gate:
 
     def __init__(self) -> None:
         self.shut = False
+        self._outage: StopWork | None = None
+        self._failed: Counter[str] = Counter()
+        """How many calls in a row, by model: where one server answers, another may be gone."""
 
     def check(self) -> None:
-        """Raise Interrupted once the gate is shut."""
+        """Raise Interrupted once the gate is shut, or Outage where a server has shut it."""
+        if self._outage is not None:
+            raise Outage(self._outage.what, mend=self._outage.mend)
         if self.shut:
-            raise Interrupted("Stopped.", mend="run the same command again to go on from here.")
+            raise Interrupted("Stopped.", mend=GO_ON)
 
     def guarded(self, model: ChatModel) -> ChatModel:
-        """`model`, behind this gate: raises Interrupted once the gate is shut."""
+        """`model`, behind this gate: raises Interrupted or Outage once the gate is shut."""
         return _Guarded(model, self)
+
+    def watched(self, model: ChatModel) -> ChatModel:
+        """`model`, which shuts the gate when its server will answer nothing, and then raises Outage.
+
+        That is so when it says what it would say to any request, or when calls fail and fail.
+        """
+        return _Watched(model, self)
+
+    def answered(self, name: str) -> None:
+        """A model has answered."""
+        self._failed[name] = 0
+
+    def failed(self, name: str, error: ModelError) -> None:
+        """A call of a model has failed; raises Outage where no other would fare better."""
+        self._failed[name] += 1
+        if self._outage is None and (error.lasting or self._failed[name] >= _IN_A_ROW):
+            row = "" if error.lasting else f" ({self._failed[name]} calls in a row failed)"
+            mend = f"{error.mend.rstrip('.')}; then {GO_ON}" if error.mend else GO_ON
+            self._outage = Outage(f"{error.what.rstrip('.')}{row}.", mend=mend)
+            self.shut = True
+        if self._outage is not None:
+            self.check()
 
 
 class _Guarded:
@@ -45,20 +81,39 @@ class _Guarded:
         return await self._model.complete(request)
 
 
+class _Watched:
+    def __init__(self, model: ChatModel, gate: Gate) -> None:
+        self._model = model
+        self._gate = gate
+
+    @property
+    def name(self) -> str:
+        return self._model.name
+
+    async def complete(self, request: Request) -> Answer:
+        try:
+            answer = await self._model.complete(request)
+        except ModelError as error:
+            self._gate.failed(self.name, error)
+            raise
+        self._gate.answered(self.name)
+        return answer
+
+
 @asynccontextmanager
 async def stopping(console: Console) -> AsyncIterator[Gate]:
     """A gate that the first Ctrl-C shuts; a second one cancels the block, which then raises KeyboardInterrupt."""
     gate, loop, task = Gate(), asyncio.get_running_loop(), asyncio.current_task()
-    at_once = False
+    at_once = asked = False
 
     def stop() -> None:
-        nonlocal at_once
-        if gate.shut:
+        nonlocal at_once, asked
+        if asked:
             at_once = True
             if task is not None:
                 task.cancel()
             return
-        gate.shut = True
+        asked = gate.shut = True
         console.print("\nStopping: calls in flight are finished first; Ctrl-C again stops at once.", highlight=False)
 
     try:

@@ -52,6 +52,8 @@ class SimulationPage:
     title: str
     facts: Mapping[str, str]
     """How the conversations came about (recipe, seed, versions), in the order in which it is shown."""
+    unfinished: int = 0
+    """Conversations that are still to come, since the simulation was stopped."""
 
 
 def write(path: Path, page: SimulationPage) -> None:
@@ -79,6 +81,7 @@ def render(page: SimulationPage) -> str:
         prompts=page.prompts,
         summary=summary,
         headline=_headline(summary),
+        unfinished=page.unfinished,
         scripted=[role for role, config in players.items() if any(_scripts(config))],
         all_scripted=all(all(_scripts(config)) for config in players.values()),
         ended_early=_shown_reasons(summary.ended_early),

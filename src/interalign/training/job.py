@@ -1,7 +1,8 @@
 """A training job: which replies and pairs of which trees are learnt, from which checkpoint, and where the result goes.
 
 What cannot be learnt from is left out by a stated rule and counted: replies without a word, siblings that are equal,
-and replies whose conversation is longer than the model reads. Turns before those are kept.
+and replies whose conversation is longer than the model reads. Turns before those are kept; of chats that are mixed in,
+long ones are left out whole.
 """
 
 from __future__ import annotations
@@ -81,6 +82,8 @@ class Lesson:
 class Nash(Value):
     """INPO's step, in the place of a preference loss (see `nash.py`)."""
 
+    method: Literal["inpo", "comal"] = "inpo"
+    """What the rounds are called in which it is taken."""
     anchor: str
     """The checkpoint that the policy is held near."""
     eta: Annotated[float, Field(gt=0)]
@@ -126,6 +129,11 @@ class Job:
         return self.config.dpo if self.method == "dpo" else self.config.sft
 
     @property
+    def packed(self) -> bool:
+        """Whether trees are to be packed. INPO knows no other way."""
+        return self.config.packing == "tree" or self.nash is not None
+
+    @property
     def trl_seed(self) -> int:
         """The seed as torch and numpy take it."""
         return self.seed % 2**32
@@ -139,8 +147,6 @@ class Job:
         digest.update(repr(self.lessons).encode())
         for chat in self.chats:
             digest.update(repr(chat).encode())
-        if self.nash is not None:
-            digest.update(self.nash.model_dump_json(exclude={"anchor"}).encode())
         return digest.hexdigest()
 
 

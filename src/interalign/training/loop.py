@@ -6,6 +6,7 @@ A loss that is not finite ends a training before the weights are touched; it nev
 from __future__ import annotations
 
 import json
+import logging
 import math
 import shutil
 from collections.abc import Callable
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 import transformers
 from accelerate.utils import DistributedType, gather_object
+from torch.distributed.algorithms._checkpoint.checkpoint_wrapper import CheckpointWrapper
 
 from interalign.errors import TrainingError
 from interalign.llm.libraries import quiet, saving
@@ -85,17 +87,21 @@ class _Teller(transformers.TrainerCallback):
 
 def shared_arguments(job: Job) -> dict[str, Any]:
     """Settings of a job that mean the same to every trainer, as TRL's configurations name them."""
-    stage, preference = job.stage, {}
+    stage = job.stage
+    preference: dict[str, Any] = {}
     if job.method == "dpo":
         dpo = job.config.dpo
         preference = {
             "beta": dpo.beta,
-            "loss_type": ["sigmoid", "sft"] if dpo.sft_weight else ["sigmoid"],
-            "loss_weights": [1.0, dpo.sft_weight] if dpo.sft_weight else None,
             # The reference is the model as it was when this stage started. A killed training starts from the same
             # checkpoint again before its state is loaded, so it computes the same reference.
             "precompute_ref_log_probs": True,
         }
+        if job.config.full_weights and dpo.trl.get("fsdp"):
+            # TRL then loads a reference beside, on all GPUs that it sees, as every other process does. It would warn
+            # that the policy is not loaded so.
+            preference["model_init_kwargs"] = {"device_map": None}
+            logging.getLogger("trl.trainer.dpo_trainer").setLevel(logging.ERROR)
     return {
         "output_dir": str(job.work),
         "num_train_epochs": stage.epochs,
@@ -156,9 +162,6 @@ def fit(trainer: WatchedTrainer, job: Job) -> tuple[int, dict[str, float]]:
         TrainingError: the loss or a weight is not finite.
         StorageError: a state cannot be saved.
     """
-    # Several GPUs in one process would make Trainer split each batch among threads, which a packed tree does not bear;
-    # torchrun and accelerate start one process for each.
-    trainer.args._n_gpu = min(trainer.args.n_gpu, 1)
     # Looking for it removes states that were cut short.
     state = processes.first_decides(lambda: last_state(job))
     with quiet(), saving(job.work):
@@ -191,11 +194,23 @@ def _is_finite(weight: Any) -> bool:
 def gathered_weights(trainer: WatchedTrainer) -> dict[str, Tensor] | None:
     """All weights of a model that is spread over processes; None where each process holds them all.
 
-    Every process must call it, and the first one alone may get them.
+    Every process must call it, and the first one alone may get them. The model can be saved with them, and not trained.
     """
     accelerator = trainer.accelerator
     if accelerator.distributed_type not in (DistributedType.FSDP, DistributedType.DEEPSPEED):
         return None
     with quiet():
         weights: dict[str, Tensor] = accelerator.get_state_dict(trainer.model_wrapped)
-    return weights
+    model: torch.nn.Module = trainer.model  # type: ignore[assignment]
+    _stop_recomputing(model)
+    # Weights that are tied to others are gathered as copies of those.
+    tied = dict(model.named_parameters(remove_duplicate=False)).keys() - dict(model.named_parameters()).keys()
+    return {name: weight for name, weight in weights.items() if name not in tied}
+
+
+def _stop_recomputing(model: torch.nn.Module) -> None:
+    # Layers that recompute their activations have another name; by names peft finds what is to be saved.
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, CheckpointWrapper):
+                setattr(parent, name, child._checkpoint_wrapped_module)

@@ -9,7 +9,6 @@ the regularisation.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,14 +23,6 @@ if TYPE_CHECKING:
     from interalign.training.job import Job
 
 __all__ = ["TreeNashTrainer", "inpo_loss", "mixed_reference"]
-
-
-@dataclass(frozen=True)
-class _Step:
-    """Sizes of a step: eta how far, tau how much the anchor counts (0 < tau <= eta)."""
-
-    eta: float
-    tau: float
 
 
 def mixed_reference(policy: Tensor, anchor: Tensor, eta: float, tau: float) -> Tensor:
@@ -59,15 +50,14 @@ class TreeNashTrainer(TreeDpoTrainer):
     """INPO on packed trees. The reference mixes the model as it is now with the anchor."""
 
     def __init__(self, *, job: Job, **kwargs: Any) -> None:
-        self._job = job
         assert job.nash is not None  # whoever makes this trainer has looked
-        self._step = _Step(job.nash.eta, job.nash.tau)
+        self._job = job
+        self._nash = job.nash
         super().__init__(**kwargs)
 
     def _computed_reference(self) -> dict[str, Tensor]:
-        policy = super()._computed_reference()
-        nash = self._job.nash
-        if nash is None or nash.anchor == self._job.start:
+        policy, nash = super()._computed_reference(), self._nash
+        if nash.anchor == self._job.start:
             return policy
         anchor, _ = load_trainable(nash.anchor, self._job.config)
         anchor.eval()
@@ -76,10 +66,11 @@ class TreeNashTrainer(TreeDpoTrainer):
         return {index: mixed_reference(policy[index], found[index], nash.eta, nash.tau) for index in policy}
 
     def _compute_loss(self, model: Any, inputs: dict[str, Tensor], return_outputs: bool) -> Any:
-        rows = as_rows(score_targets(model, inputs), inputs)
-        chosen, rejected = rows.log_probs.sum(dim=1).chunk(2)
-        loss, margins = inpo_loss(chosen, rejected, inputs["reference"], self._step.eta)
-        logged = self._metrics["train"]
-        logged["rewards/accuracies"].append((margins > 0).float().mean().item())
-        logged["rewards/margins"].append(margins.mean().item())
-        return loss * self._share
+        log_probs = as_rows(score_targets(model, inputs), inputs).log_probs
+        chosen, rejected = log_probs.sum(dim=1).chunk(2)
+        loss, margins = inpo_loss(chosen, rejected, inputs["reference"], self._nash.eta)
+        if not self._for_nothing:
+            logged = self._metrics["train"]
+            logged["rewards/accuracies"].append((margins > 0).float().mean().item())
+            logged["rewards/margins"].append(margins.mean().item())
+        return loss * self._shares[0] + self._likelihood_of_chosen(log_probs, inputs)

@@ -12,6 +12,7 @@ import os
 import re
 import signal
 import sys
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -27,6 +28,7 @@ __all__ = [
     "count",
     "first_decides",
     "is_first",
+    "is_launched",
     "launch",
     "leave",
     "losing_others",
@@ -40,6 +42,7 @@ T = TypeVar("T")
 _SET_BY_LAUNCHERS = ("RANK", "LOCAL_RANK", "WORLD_SIZE")
 _LOST = re.compile(r"connection (closed|reset|refused)|gloo|nccl", re.IGNORECASE)
 _PATIENCE_S = 10.0
+_LAUNCHED = "INTERALIGN_LAUNCHED"
 
 
 class LostProcess(TrainingError):
@@ -59,6 +62,11 @@ def count() -> int:
 def is_first() -> bool:
     """Whether this is the process that writes and speaks."""
     return rank() == 0
+
+
+def is_launched() -> bool:
+    """Whether `launch` started this process, and tells of its end."""
+    return _LAUNCHED in os.environ and count() > 1
 
 
 def _from_launcher(name: str, alone: int) -> int:
@@ -85,10 +93,24 @@ def connect(patience_s: float = 1800) -> None:
         # Without this, accelerate takes processes without a GPU for strangers, each of which trains alone.
         os.environ["ACCELERATE_USE_CPU"] = "true"
     if not torch.distributed.is_initialized():
+        if is_launched():
+            _end_with_launcher()
         # Weights that are spread over GPUs are gathered on CPUs, which NCCL does not know.
         backend = "cuda:nccl,cpu:gloo" if gpu else "gloo"
         with losing_others():
             torch.distributed.init_process_group(backend, timeout=timedelta(seconds=patience_s))
+
+
+def _end_with_launcher() -> None:
+    # One that is killed outright passes nothing on, and its processes would train on unseen.
+    launcher = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == launcher:
+            time.sleep(1)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def leave() -> None:
@@ -149,6 +171,7 @@ def launch(processes: int, arguments: Sequence[str]) -> int:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+    os.environ[_LAUNCHED] = "1"
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, torch.get_num_threads() // processes)))
     config = LaunchConfig(
         min_nodes=1,

@@ -7,8 +7,10 @@ Two ways to pack give the same losses on the same data: `tree` packs each conver
 from __future__ import annotations
 
 import json
+import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,7 +18,7 @@ from pydantic import Field
 
 from interalign.conversations.preferences import PreferenceConfig
 from interalign.conversations.tree import Tree
-from interalign.errors import InputError, LeakError, MissingExtra, TrainingError
+from interalign.errors import InputError, LeakError, MissingExtra, ModelError, TrainingError
 from interalign.llm.hardware import Precision
 from interalign.llm.local import fingerprint
 from interalign.llm.offline import OFFLINE_MODEL, resolve_model
@@ -35,7 +37,7 @@ from interalign.training.weights import LoraSettings, Quantization, load_trainab
 if TYPE_CHECKING:
     from interalign.training.loop import WatchedTrainer
 
-__all__ = ["DpoConfig", "SftConfig", "TrainConfig", "train"]
+__all__ = ["DpoConfig", "SftConfig", "TrainConfig", "settle_unfinished", "train"]
 
 _DEFAULT_PREFERENCE = PreferenceConfig()
 
@@ -59,7 +61,7 @@ class DpoConfig(Value):
     """Direct preference optimization on sibling pairs."""
 
     start: Literal["sft", "base"] = "sft"
-    """The checkpoint that it starts from, which is also its reference."""
+    """The checkpoint that it starts from, which is also its reference; rounds and GRPO start from there as well."""
 
     epochs: Annotated[float, Field(gt=0)] = 1.0
     """Passes over the trees."""
@@ -72,9 +74,10 @@ class DpoConfig(Value):
     sft_weight: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the likelihood of the chosen replies beside the preference loss (0: plain DPO)."""
     trees: Annotated[int, Field(ge=1)] | None = None
-    """How many of the trees, from the first, DPO trains on; all of them when it is left out."""
+    """How many of the trees, from the first, DPO trains on; all of them when it is left out. Rounds train on all."""
     trl: dict[str, Any] = Field(default_factory=dict)
-    """Options of TRL's DPOConfig to pass through, such as loss_type, label_smoothing, optim, deepspeed or fsdp."""
+    """Options of TRL's DPOConfig to pass through, such as loss_type, optim, deepspeed or fsdp. The losses aot and
+    aot_unpaired sort the pairs of a sequence."""
 
 
 class TrainConfig(Value):
@@ -84,7 +87,7 @@ class TrainConfig(Value):
     """A model folder, a hub name, or the offline model."""
     packing: Literal["tree", "trl"] = "tree"
     """`tree`: all pairs of a tree in one pass. `trl`: TRL's trainers, pair by pair, as the reference; models that
-    cannot be trained on packed trees are trained so, and it is said."""
+    cannot be trained on packed trees are trained so, and it is said. INPO and COMAL need trees."""
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     """Tokens of a packed sequence; longer trees are split, short ones lie together. Unset: 8,192 with FlexAttention,
     4,096 with a dense mask."""
@@ -173,7 +176,7 @@ def train(  # noqa: PLR0913 - what a stage reads, what it makes, and how
     told = left_out.told("pairs" if method == "dpo" else "replies")
     if told:
         notice(told)
-    mix = config.sft.mix if method == "sft" else None
+    mix = None if method == "dpo" else config.sft.mix
     job = Job(
         method=method,
         trees=tuple(trees),
@@ -193,8 +196,10 @@ def train(  # noqa: PLR0913 - what a stage reads, what it makes, and how
 
 def _remove_half_saved(out: Path) -> None:
     # A process that is killed while it saves a checkpoint leaves it beside its place, under a name of its own.
+    mine = re.compile(rf"\.{re.escape(out.name)}-\w{{8}}")
     for leftover in out.parent.glob(f".{out.name}-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
+        if mine.fullmatch(leftover.name):
+            shutil.rmtree(leftover, ignore_errors=True)
 
 
 def _refuse_heldout(trees: Sequence[Tree], personas: Sequence[Persona]) -> None:
@@ -215,23 +220,26 @@ def _run(job: Job, progress: Progress | None) -> Manifest:
         raise MissingExtra("transformers", "train") from error
     from interalign.training.loop import fit, gathered_weights
 
+    paid_for, at_home = any(job.work.glob("checkpoint-*")), job.out.parent.exists()
     if processes.is_first():
-        _settle_unfinished(job)
-    transformers.set_seed(job.trl_seed)
-    model, tokenizer = load_trainable(job.start, job.config)
+        settle_unfinished(job.work, _identity(job))
     try:
+        transformers.set_seed(job.trl_seed)
+        model, tokenizer = load_trainable(job.start, job.config, packed=job.packed)
         trainer, packing = _trainer(job, model, tokenizer, progress)
+        _refuse_unspread(job, trainer)
         steps, metrics = fit(trainer, job)
     except processes.LostProcess:
         raise
-    except (InputError, TrainingError):
-        # Going on from these states would only lead here again.
-        if processes.is_first():
-            shutil.rmtree(job.work, ignore_errors=True)
+    except (InputError, MissingExtra, ModelError, TrainingError) as error:
+        # Going on from states that led to a loss that is no number would only lead there again. All else may be put
+        # right, and the states of an earlier command with it.
+        if processes.is_first() and (isinstance(error, TrainingError) or not paid_for):
+            _forget_unfinished(job.work, at_home=at_home)
         raise
     manifest = Manifest(
         name=job.out.name,
-        method="inpo" if job.nash else job.method,
+        method=job.nash.method if job.nash else job.method,
         base=job.config.base,
         parent=job.config.base if job.start == resolve_model(job.config.base) else Path(job.start).name,
         data=job.data_hash,
@@ -251,6 +259,16 @@ def _run(job: Job, progress: Progress | None) -> Manifest:
     return manifest
 
 
+def _refuse_unspread(job: Job, trainer: WatchedTrainer) -> None:
+    for name in ("fsdp", "deepspeed"):
+        if getattr(trainer.args, name) and trainer.accelerator.distributed_type != name.upper():
+            # accelerate leaves it out in silence.
+            raise InputError(
+                f"{job.method} asks for {name}, which spreads a model over GPUs, one for each process; here it cannot.",
+                mend=f"start it with --launch or torchrun where there are GPUs, or leave {name} out.",
+            )
+
+
 def _trainer(
     job: Job, model: Any, tokenizer: Any, progress: Progress | None
 ) -> tuple[WatchedTrainer, Literal["tree", "trl"]]:
@@ -258,13 +276,15 @@ def _trainer(
     from interalign.training import tree_trainer, trl_trainer
     from interalign.training.packable import Unpackable
 
-    if job.config.packing == "tree" or job.nash is not None:
+    if job.packed:
         try:
             return tree_trainer.make_trainer(job, model, tokenizer, progress), "tree"
         except Unpackable as reason:
             if job.nash is not None:
                 raise
             job.notice(f"{reason.what} It is trained pair by pair.")
+            with suppress(ValueError):
+                model.set_attn_implementation("sdpa")
     return trl_trainer.make_trainer(job, model, tokenizer, progress), "trl"
 
 
@@ -273,25 +293,45 @@ _SHARED_SETTINGS = {"packing", "max_tokens", "max_length", "dtype", "quantizatio
 
 def _settings(job: Job) -> dict[str, Any]:
     shared = job.config.model_dump(mode="json", include=_SHARED_SETTINGS)
+    if job.nash is not None:
+        anchor = {"anchor": Path(job.nash.anchor).name, "anchor_weights": fingerprint(job.nash.anchor)}
+        # INPO's step has no beta, and rounds learn from all their trees.
+        shared |= {**job.nash.model_dump(mode="json", exclude={"anchor", "method"}), **anchor}
+        return {**shared, **job.stage.model_dump(mode="json", exclude={"beta"}), "processes": processes.count()}
     # Steps see `trees_per_step` trees of each process, so with more of them it would be another training.
     return {**shared, **job.stage.model_dump(mode="json"), "processes": processes.count()}
 
 
-def _settle_unfinished(job: Job) -> None:
-    """Note down which training the saved states belong to; refuse to go on from those of another one."""
-    path = job.work / "job.json"
+def _identity(job: Job) -> dict[str, Any]:
     origin = {"method": job.method, "start": fingerprint(job.start), "data": job.data_hash, "seed": job.seed}
-    mine = {**origin, **_settings(job)}
+    return {**origin, **_settings(job)}
+
+
+def settle_unfinished(work: Path, mine: Mapping[str, Any]) -> None:
+    """Note down which training the states in the folder `work` belong to.
+
+    Raises:
+        InputError: they belong to another one, or the note is damaged.
+    """
+    path = work / "job.json"
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         write_json(path, mine)
         return
     except ValueError as error:
-        raise InputError(f"{path} is damaged.", mend=f"remove {job.work}; the training starts anew.") from error
+        raise InputError(f"{path} is damaged.", mend=f"remove {work}; the training starts anew.") from error
     differences = sorted(key for key in mine.keys() | found.keys() if mine.get(key) != found.get(key))
     if differences:
         raise InputError(
-            f"{job.work} holds an unfinished training with other values of: {', '.join(differences)}.",
+            f"{work} holds an unfinished training with other values of: {', '.join(differences)}.",
             mend="put the old values back to finish it, or remove the folder to start anew.",
         )
+
+
+def _forget_unfinished(work: Path, *, at_home: bool) -> None:
+    """Remove the states of a training that cannot go on, and the folder around them if it came with them."""
+    shutil.rmtree(work, ignore_errors=True)
+    if not at_home:
+        with suppress(OSError):
+            work.parent.rmdir()

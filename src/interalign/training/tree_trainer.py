@@ -2,7 +2,8 @@
 
 An optimizer step takes `trees_per_step` trees (per process), packs them into sequences of at most `max_tokens`, and
 goes through these one by one; the step's loss is the mean over all its pairs (SFT: target tokens), however they came
-to lie in sequences and on processes. The preference losses, their options and their metrics are TRL's.
+to lie in sequences and on processes. The preference losses, their options and their metrics are TRL's. Those of its
+losses that look at a whole batch (`aot`, `aot_unpaired` and `sft` by name) look at a sequence.
 """
 
 from __future__ import annotations
@@ -33,9 +34,17 @@ from interalign.training.packable import Unpackable, reason_against
 from interalign.training.packing import Example, arranged, needed_nodes, pack, split
 from interalign.training.tokens import chat_segments, tree_segments
 
-__all__ = ["TreeDpoTrainer", "TreeSftTrainer", "collate", "examples_of", "make_trainer", "refuse_unpackable"]
+__all__ = [
+    "MAX_TOKENS",
+    "TreeDpoTrainer",
+    "TreeSftTrainer",
+    "collate",
+    "examples_of",
+    "make_trainer",
+    "refuse_unpackable",
+]
 
-_MAX_TOKENS = {"sdpa": 4096, "flex_attention": 8192}
+MAX_TOKENS = {"sdpa": 4096, "flex_attention": 8192}
 """The longest sequence where the recipe names none. A dense mask costs the square of it."""
 
 
@@ -46,7 +55,8 @@ def collate(examples: Sequence[Example]) -> dict[str, Tensor]:
         `input_ids` and `positions` (1, n), `segment` (n,), `sees` (s, s), `targets`, `predictors`, `reply` and
         `offset` (m,): see `Packed`, offset counts within the reply. `replies`: how many. For p pairs `chosen` and
         `rejected` (p,), numbers of replies, and `reference` (2, p), their log-probabilities, if they are known.
-        `weight`: what a mean is taken over, p or, without pairs, m.
+        `weights` (2,): what means are taken over, p or, without pairs, m; and the tokens of the chosen replies, pair by
+        pair.
     """
     packed = pack(examples)
     place = {reply: index for index, reply in enumerate(packed.replies)}
@@ -57,6 +67,7 @@ def collate(examples: Sequence[Example]) -> dict[str, Tensor]:
     ]
     reply = torch.from_numpy(packed.reply)
     starts = torch.searchsorted(reply, torch.arange(len(packed.replies)))
+    lengths = torch.bincount(reply, minlength=len(packed.replies))
     sides = torch.tensor(pairs, dtype=torch.long).reshape(-1, 2)
     reference = torch.tensor([of_pair for example in examples for of_pair in example.reference]).reshape(-1, 2)
     return {
@@ -72,7 +83,7 @@ def collate(examples: Sequence[Example]) -> dict[str, Tensor]:
         "chosen": sides[:, 0],
         "rejected": sides[:, 1],
         "reference": reference.T,
-        "weight": torch.tensor(float(len(pairs) or len(reply))),
+        "weights": torch.stack([torch.tensor(len(pairs) or len(reply)), lengths[sides[:, 0]].sum()]).float(),
     }
 
 
@@ -147,35 +158,36 @@ def _dataset(examples: Sequence[Example]) -> Dataset:
 class _PackedSteps(WatchedTrainer):
     """A trainer whose batches are lists of packed sequences."""
 
-    _share: Tensor | float = 1.0
+    _shares: Tensor = torch.ones(2)
+    """What means over the sequence at hand count in the step's: of pairs (SFT: tokens), and of tokens of the chosen."""
     _for_nothing = False
 
     def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
         """The loss of one step, its gradients added up sequence by sequence."""
         sequences = inputs["sequences"]
-        shares = self._shares(sequences)
+        shares = self._shares_of(sequences)
         loss = torch.zeros((), device=self.accelerator.device)
-        for index, share in enumerate(shares):
+        for index in range(len(shares)):
             # Where another process has more sequences, this one goes through its last again for nothing, since models
             # that are spread over processes compute together.
-            self._share = share
+            self._shares = shares[index]
             self._for_nothing = index >= len(sequences)
             with self._not_yet_reduced(model, index < len(shares) - 1):
                 loss = loss + super().training_step(model, sequences[min(index, len(sequences) - 1)], *args, **kwargs)
-        self._share = 1.0
+        self._shares = torch.ones(2)
         return loss
 
-    def _shares(self, sequences: Sequence[dict[str, Tensor]]) -> list[Tensor]:
-        """What each sequence's mean counts in the step's; as many as the process with the most sequences has."""
-        weights = torch.stack([sequence["weight"] for sequence in sequences]).to(self.accelerator.device)
+    def _shares_of(self, sequences: Sequence[dict[str, Tensor]]) -> Tensor:
+        """`_shares` of each sequence; as many as the process with the most sequences has: (sequences, 2)."""
+        weights = torch.stack([sequence["weights"] for sequence in sequences]).to(self.accelerator.device)
         processes = self.accelerator.num_processes
         if processes == 1:
-            return list(weights / weights.sum())
-        counts = torch.stack([weights.sum(), torch.tensor(float(len(weights)), device=weights.device)])
-        everybody = self.accelerator.gather(counts[None]).reshape(-1, 2)
-        total, most = everybody[:, 0].sum(), int(everybody[:, 1].max())
+            return weights / weights.sum(dim=0).clamp(min=1)
+        counts = torch.cat([weights.sum(dim=0), weights.new_tensor([len(weights)])])
+        everybody = self.accelerator.gather(counts[None]).reshape(-1, 3)
+        total, most = everybody[:, :2].sum(dim=0).clamp(min=1), int(everybody[:, 2].max())
         # Gradients are averaged over processes, so each adds its part times their number.
-        return [*(weights * processes / total), *weights.new_zeros(most - len(weights))]
+        return torch.cat([weights * processes / total, weights.new_zeros(most - len(weights), 2)])
 
     @contextmanager
     def _not_yet_reduced(self, model: Any, more_to_come: bool) -> Iterator[None]:
@@ -214,7 +226,7 @@ class TreeSftTrainer(_PackedSteps):
         self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The loss of one packed sequence, as its share of the step's."""
-        loss = sft_loss(score_targets(model, inputs).logps) * self._share
+        loss = sft_loss(score_targets(model, inputs).logps) * self._shares[0]
         return (loss, {}) if return_outputs else loss
 
 
@@ -222,10 +234,13 @@ class TreeDpoTrainer(_PackedSteps, DPOTrainer):
     """TRL's DPO on packed trees: every loss, option and metric of TRL, on log-probabilities from packed sequences.
 
     `reference`: file where the log-probabilities of the model as it is now are kept; they are read from there when a
-    resumed training has no untrained model any more to ask.
+    resumed training has no untrained model any more to ask. `sft_weight`: of the likelihood of the chosen replies.
     """
 
-    def __init__(self, *, examples: list[Example], max_tokens: int, reference: Path, **kwargs: Any) -> None:
+    def __init__(
+        self, *, examples: list[Example], max_tokens: int, reference: Path, sft_weight: float = 0.0, **kwargs: Any
+    ) -> None:
+        self._sft_weight = sft_weight
         self._examples = examples
         self._max_tokens = max_tokens
         self._reference = reference
@@ -283,11 +298,29 @@ class TreeDpoTrainer(_PackedSteps, DPOTrainer):
     def _compute_loss(self, model: Any, inputs: dict[str, Tensor], return_outputs: bool) -> Any:
         chosen, rejected = inputs["reference"]
         rows = {**_rows_to_come(inputs), "ref_chosen_logps": chosen, "ref_rejected_logps": rejected}
+        packed = _PackedModel(model, inputs)
         with self._gathering_any_size():
-            loss = super()._compute_loss(  # type: ignore[no-untyped-call]
-                _PackedModel(model, inputs), rows, return_outputs
-            )
-        return loss * self._share
+            loss = super()._compute_loss(packed, rows, return_outputs)  # type: ignore[no-untyped-call]
+        return loss * self._shares[0] + self._likelihood_of_chosen(packed.log_probs, inputs)
+
+    def _likelihood_of_chosen(self, log_probs: Tensor, inputs: dict[str, Tensor]) -> Tensor | float:
+        """The weighted loss of SFT on the chosen replies, as its share of the step's."""
+        if not self._sft_weight:
+            return 0.0
+        chosen, _ = log_probs.chunk(2)
+        return -self._sft_weight * self._shares[1] * chosen.sum() / inputs["weights"][1]
+
+    def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
+        """The loss of one step; what TRL measured of its sequences becomes one measure of the step."""
+        before = {name: len(values) for name, values in self._metrics["train"].items()}
+        weights: list[float] = [float(sequence["weights"][0]) for sequence in args[1]["sequences"]]
+        loss = super().training_step(*args, **kwargs)
+        for name, values in self._metrics["train"].items():
+            measured = values[before.get(name, 0) :]
+            if len(measured) == len(weights):
+                mean = sum(value * weight for value, weight in zip(measured, weights, strict=True)) / sum(weights)
+                values[before.get(name, 0) :] = [mean]
+        return loss
 
     @contextmanager
     def _gathering_any_size(self) -> Iterator[None]:
@@ -337,13 +370,18 @@ class _AnySize:
 class _PackedModel:
     """What TRL's trainer asks for the log-probabilities of rows, answering from one pass over a packed sequence."""
 
+    log_probs: Tensor
+    """Of the last answer."""
+
     def __init__(self, model: Any, sequence: dict[str, Tensor]) -> None:
         self._model = model
         self._sequence = sequence
 
     def __call__(self, **rows: Any) -> Rows:
         scores = score_targets(self._model, self._sequence, moments=torch.is_grad_enabled())
-        return as_rows(scores, self._sequence)
+        found = as_rows(scores, self._sequence)
+        self.log_probs = found.log_probs
+        return found
 
 
 def _rows_to_come(sequence: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -372,28 +410,40 @@ def make_trainer(job: Job, model: Any, tokenizer: Any, progress: Progress | None
         # Balancing experts wants whole rows; TRL's own trainers do it.
         "router_aux_loss_coef": 0.0,
     }
-    with quiet(), trl_refusals(job):
+    with quiet():
         config = trainer_config(job, arguments, packed=True)
         examples, too_long = examples_of(job, tokenizer, context_length(job, model))
         refuse_too_long(job, too_long, nothing_left=not examples)
-        refuse_unpackable(model, min(examples, key=lambda one: one.tokens), max(map(_longest, examples)))
-        max_tokens = job.config.max_tokens or _MAX_TOKENS[attention_of(model)]
-        shared = {
+        # Only where there are branches does a model that ignores the mask show itself.
+        telling = [one for one in examples if _branches(one)] or examples
+        refuse_unpackable(model, min(telling, key=lambda one: one.tokens), max(map(_longest, examples)))
+        max_tokens = job.config.max_tokens or MAX_TOKENS[attention_of(model)]
+        shared: dict[str, Any] = {
             "progress": progress,
             "model": model,
             "args": config,
             "data_collator": _Packer(examples, max_tokens),
             "processing_class": tokenizer,
         }
-        if job.method == "dpo":
-            shared |= {"examples": examples, "max_tokens": max_tokens}
-            shared |= {"reference": job.work / "reference.safetensors"}
+        if job.method != "dpo":
+            return TreeSftTrainer(train_dataset=_dataset(examples), **shared)
+        shared |= {"examples": examples, "max_tokens": max_tokens, "sft_weight": job.config.dpo.sft_weight}
+        shared |= {"reference": job.work / "reference.safetensors"}
+        with trl_refusals(job.method, job.config):
             if job.nash is None:
                 return TreeDpoTrainer(**shared)
             from interalign.training.nash import TreeNashTrainer
 
             return TreeNashTrainer(job=job, **shared)
-        return TreeSftTrainer(train_dataset=_dataset(examples), **shared)
+
+
+def _branches(example: Example) -> bool:
+    """Whether there is anything beside the path to the last reply that it could see and must not."""
+    last = next(place for place, one in enumerate(example.segments) if one.node == example.replies[-1])
+    on_path, place = 0, example.segments[last].parent
+    while place is not None:
+        on_path, place = on_path + 1, example.segments[place].parent
+    return on_path < last
 
 
 def _longest(example: Example) -> int:

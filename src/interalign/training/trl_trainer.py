@@ -3,7 +3,8 @@
 Every row is one reply after its own conversation, or one pair of replies. An optimizer step sees rows one at a time and
 adds up their gradients: as many as `trees_per_step` trees hold on average, drawn from all trees instead of from whole
 ones. That is the one difference to packed trees, and for losses that look at several pairs at once a second: they see
-one here, and those of a sequence there.
+one here, and those of a sequence there; the likelihood of the chosen replies (`sft_weight`) is a mean over pairs here
+and over tokens there.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def make_trainer(job: Job, model: Any, tokenizer: Any, progress: Progress | None
         InputError: an option that the recipe passes through is wrong.
         TrainingError: nothing is left to train on.
     """
-    with quiet(), trl_refusals(job):
+    with quiet():
         data, too_long = rows(job, tokenizer, context_length(job, model))
         refuse_too_long(job, too_long, nothing_left=not data)
         per_step = max(1, round(job.stage.trees_per_step * len(data) / (len(job.lessons) + len(job.chats))))
@@ -51,7 +52,7 @@ def make_trainer(job: Job, model: Any, tokenizer: Any, progress: Progress | None
             **shared_arguments(job),
             "per_device_train_batch_size": 1,
             "gradient_accumulation_steps": per_step,
-            **({} if job.method == "dpo" else {"completion_only_loss": True}),
+            **(_likelihood_beside(job) if job.method == "dpo" else {"completion_only_loss": True}),
         }
         config = trainer_config(job, arguments, packed=False)
         shared = {
@@ -61,9 +62,10 @@ def make_trainer(job: Job, model: Any, tokenizer: Any, progress: Progress | None
             "train_dataset": _dataset(data, job),
             "processing_class": tokenizer,
         }
-        if job.method != "dpo":
-            return _WatchedSft(**shared)
-        trainer = _WatchedDpo(**shared)
+        with trl_refusals(job.method, job.config):
+            if job.method != "dpo":
+                return _WatchedSft(**shared)
+            trainer = _WatchedDpo(**shared)
         # Beside an adapter that is trained on, TRL keeps a copy of it as the reference. The reference's
         # log-probabilities are known by now, and the copy would be saved with every state and with the checkpoint.
         if "ref" in getattr(model, "peft_config", {}):
@@ -71,8 +73,13 @@ def make_trainer(job: Job, model: Any, tokenizer: Any, progress: Progress | None
         return trainer
 
 
+def _likelihood_beside(job: Job) -> dict[str, Any]:
+    weight = job.config.dpo.sft_weight
+    return {"loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, weight]} if weight else {"loss_type": ["sigmoid"]}
+
+
 def _dataset(data: list[dict[str, Any]], job: Job) -> Dataset:
-    """The rows, where all processes find what TRL computes from them: it keeps that beside the file that they are in."""
+    """The rows, where all processes find what TRL computes from them: that lies beside the file that they are in."""
     if processes.count() == 1:
         return Dataset.from_list(data)
     folder = job.work / "rows"

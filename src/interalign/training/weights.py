@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field
@@ -35,14 +36,15 @@ class LoraSettings(Value):
     """Names of the modules that get an adapter; none: all linear layers but the output layer."""
 
 
-def load_trainable(start: str, config: TrainConfig) -> tuple[Any, Any]:
+def load_trainable(start: str, config: TrainConfig, *, packed: bool = True) -> tuple[Any, Any]:
     """The model to train, with its adapter, and its tokenizer.
 
     Trained weights are float32 unless the settings ask for less: small updates of a bfloat16 weight would round away.
     A start that is an adapter is trained further; on top of full weights a new adapter is put, if there is to be one.
+    `packed`: for packed trees, whose attention is another one on a GPU.
 
     Raises:
-        InputError: all weights of a quantised model were to be trained.
+        InputError: all weights of a quantised model were to be trained, or FlexAttention was to be used on a CPU.
         MissingExtra: quantisation needs a package that is not installed.
         ModelError: the start cannot be loaded.
     """
@@ -58,13 +60,19 @@ def load_trainable(start: str, config: TrainConfig) -> tuple[Any, Any]:
             "The weights of a quantised model cannot be trained themselves.",
             mend='leave out full_weights to train an adapter on them, or set quantization = "none".',
         )
+    if config.attention == "flex_attention" and not device.startswith("cuda"):
+        raise InputError("FlexAttention cannot be trained through on a CPU.", mend='set train.attention = "sdpa".')
     dtype = pick_dtype(device, config.dtype if frozen or config.dtype != "auto" else "float32")
     model = load_weights(
         adapted or start,
         dtype,
-        attn_implementation=config.attention or pick_attention(device),
+        attn_implementation=config.attention or "sdpa",
         **_quantised(config.quantization, dtype),
     )
+    if packed and config.attention is None and pick_attention(device) == "flex_attention":
+        # A model that has no FlexAttention stays with the dense mask.
+        with suppress(ValueError), quiet():
+            model.set_attn_implementation("flex_attention")
     with quiet():
         if config.quantization != "none":
             from peft import prepare_model_for_kbit_training
