@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import fields
 from difflib import get_close_matches
 from tempfile import TemporaryDirectory
@@ -112,7 +113,8 @@ def trainer_config(job: Job, arguments: Mapping[str, Any], *, packed: bool) -> D
     check_options(job.method, job.config, packed=packed, by_inpo=job.nash is not None)
     kind = DPOConfig if job.method == "dpo" else SFTConfig
     with trl_refusals(job.method, job.config):
-        config = kind(**{**arguments, **_stage(job.method, job.config).trl})
+        # transformers changes tables of options in place.
+        config = kind(**{**arguments, **deepcopy(_stage(job.method, job.config).trl)})
     # Several GPUs in one process would make Trainer split each batch among threads, which a packed tree does not bear;
     # torchrun and accelerate start one process for each.
     config._n_gpu = min(config.n_gpu, 1)
@@ -134,7 +136,7 @@ def check_options(method: Method, config: TrainConfig, *, packed: bool, by_inpo:
         _refuse_loss(table, given, weighted=config.dpo.sft_weight > 0, by_inpo=by_inpo)
     with trl_refusals(method, config), quiet(), TemporaryDirectory() as folder:
         # Of what TRL does by default, not all can be had on every machine.
-        kind(**{"output_dir": folder, "bf16": False, "activation_checkpointing": False, **given})
+        kind(**{"output_dir": folder, "bf16": False, "activation_checkpointing": False, **deepcopy(given)})
 
 
 def check_report_to(names: Sequence[str]) -> None:
