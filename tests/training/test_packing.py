@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
@@ -14,6 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from interalign.conversations.tree import Node, Tree
 from interalign.messages import Message, as_dicts
+from interalign.training.attention import attention_of, chains, use_attention
 from interalign.training.objectives import as_rows, score_targets, sft_loss
 from interalign.training.packing import Example, arranged, needed_nodes, pack, split
 from interalign.training.tokens import Segment, tree_segments
@@ -41,9 +43,13 @@ def random_trees(draw: st.DrawFn) -> Tree:
     return Tree(persona_id="p", seed=0, nodes=tuple(nodes))
 
 
-@pytest.fixture(scope="module")
-def model(base: Path) -> Any:
-    return AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+@pytest.fixture(scope="module", params=["tree", "sdpa"])
+def model(base: Path, request: pytest.FixtureRequest) -> Any:
+    """The tiny model, computing attention in each of the ways that a CPU can."""
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+    use_attention(model, request.param)
+    assert attention_of(model) == request.param
+    return model
 
 
 def replies_of(tree: Tree) -> list[int]:
@@ -233,3 +239,15 @@ def margins(model: Any, one: Example) -> list[float]:
     with torch.no_grad():
         chosen, rejected = as_rows(score_targets(model, batch), batch).log_probs.sum(dim=1).chunk(2)
     return (chosen - rejected).tolist()
+
+
+@given(st.lists(st.tuples(st.integers(-1, 30), st.integers(0, 9)), min_size=1, max_size=30))
+def test_chains_go_down_paths_and_hold_every_segment_once(drawn: list[tuple[int, int]]) -> None:
+    parents = [min(parent, place - 1) for place, (parent, _) in enumerate(drawn)]
+    lengths = [length for _, length in drawn]
+    found = chains(parents, lengths)
+    assert sorted(place for chain in found for place in chain) == list(range(len(drawn)))
+    for chain in found:
+        assert all(parents[below] == above for above, below in itertools.pairwise(chain))
+    # As few as can be: one for each segment that nothing follows.
+    assert len(found) == len(set(range(len(drawn))) - set(parents))

@@ -13,6 +13,7 @@ from interalign.errors import InputError
 from interalign.messages import Message
 from interalign.personas.persona import Persona
 from interalign.training import tree_trainer
+from interalign.training.attention import attention_of
 from interalign.training.checkpoint import read_manifest
 from interalign.training.packable import Unpackable
 from interalign.training.packing import Example
@@ -154,17 +155,17 @@ def test_a_step_is_the_same_in_however_many_sequences(
 def test_flex_attention_sees_what_the_dense_mask_shows(base: Any, example: Example) -> None:
     from torch.nn.attention.flex_attention import flex_attention
 
-    from interalign.training.attention import mask
+    from interalign.training.attention import seen
 
     batch = collate([example, example])
-    dense = mask(batch["segment"], batch["sees"], "sdpa")
-    blocks = mask(batch["segment"], batch["sees"], "flex_attention")
+    dense = seen(batch["segment"], batch["sees"], "sdpa")["attention_mask"]
+    blocks = seen(batch["segment"], batch["sees"], "flex_attention")["attention_mask"]
     length = batch["input_ids"].shape[1]
     torch.manual_seed(0)
     query, key, value = (torch.randn(1, 2, length, 16) for _ in range(3))
     with torch.no_grad():
-        flex = flex_attention(query, key, value, block_mask=blocks)  # type: ignore[arg-type]
-        plain = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=dense)  # type: ignore[arg-type]
+        flex = flex_attention(query, key, value, block_mask=blocks)
+        plain = torch.nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=dense)
     torch.testing.assert_close(flex, plain, atol=1e-5, rtol=1e-5)
 
 
@@ -235,7 +236,8 @@ def test_chats_beside_do_not_hide_a_model_that_ignores_the_mask(
 ) -> None:
     said = (("user", "Hello"), ("assistant", "Hi"))
     chat = tuple(Message.model_validate({"role": role, "content": content}) for role, content in said)
-    job = dataclasses.replace(make_job("sft", trees[:1], config, tmp_path / "a"), chats=(chat,))
+    masked = config.model_copy(update={"attention": "sdpa"})
+    job = dataclasses.replace(make_job("sft", trees[:1], masked, tmp_path / "a"), chats=(chat,))
     model, _ = load_trainable(job.start, job.config)
     for layer in model.get_base_model().model.layers:
         attention = layer.self_attn
@@ -255,3 +257,20 @@ def test_flex_attention_is_refused_where_it_cannot_be_trained_through(config: Tr
         pytest.skip("there is a GPU")
     with pytest.raises(InputError, match=r"FlexAttention.*CPU.*sdpa"):
         load_trainable(config.base, config.model_copy(update={"attention": "flex_attention"}))
+
+
+def test_a_model_that_does_not_tell_its_layers_of_branches_gets_a_mask(
+    trees: list[Tree], config: TrainConfig, tmp_path: Path
+) -> None:
+    job = make_job("sft", trees[:1], config, tmp_path / "a")
+    model, tokenizer = load_trainable(job.start, job.config)
+    assert attention_of(model) == "tree"
+    for layer in model.get_base_model().model.layers:
+        attention = layer.self_attn
+
+        def deaf(*args: Any, branches: Any = None, own: Any = attention, **options: Any) -> Any:
+            return type(own).forward(own, *args, **options)
+
+        attention.forward = deaf
+    trainer = tree_trainer.make_trainer(job, model, tokenizer)
+    assert attention_of(trainer.model) == "sdpa"

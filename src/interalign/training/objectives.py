@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 
-from interalign.training.attention import attention_of, mask
+from interalign.training.attention import attention_of, seen
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,32 +70,32 @@ def score_targets(model: Any, sequence: dict[str, Tensor], *, moments: bool = Fa
     """
     logits = model(
         input_ids=sequence["input_ids"],
-        attention_mask=mask(sequence["segment"], sequence["sees"], attention_of(model)),
+        **seen(sequence["segment"], sequence["sees"], attention_of(model)),
         position_ids=sequence["positions"],
         # A cache would keep keys in sequence order, which is not the order of any path.
         use_cache=False,
         logits_to_keep=sequence["predictors"],
     ).logits[0]
     targets = sequence["input_ids"][0, sequence["targets"]]
-    logps = -F.cross_entropy(logits.float(), targets, reduction="none")
-    return Scores(logps, *_moments(logits.detach(), targets)) if moments else Scores(logps)
+    distribution = logits.float().log_softmax(dim=-1)
+    logps = distribution.gather(1, targets[:, None])[:, 0]
+    return Scores(logps, *_moments(logits.detach(), distribution.detach(), targets)) if moments else Scores(logps)
 
 
 @torch.no_grad()
-def _moments(logits: Tensor, targets: Tensor) -> list[Tensor]:
+def _moments(logits: Tensor, distribution: Tensor, targets: Tensor) -> list[Tensor]:
     # In chunks, since each of these needs the whole vocabulary once more in float32.
-    chunks = zip(torch.split(logits, _CHUNK), torch.split(targets, _CHUNK), strict=True)
-    parts = [_of_chunk(part.float(), at) for part, at in chunks]
+    chunks = zip(*(torch.split(one, _CHUNK) for one in (logits, distribution, targets)), strict=True)
+    parts = [_of_chunk(*chunk) for chunk in chunks]
     return [torch.cat(field) for field in zip(*parts, strict=True)]
 
 
-def _of_chunk(logits: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
-    logps = logits.log_softmax(dim=-1)
+def _of_chunk(logits: Tensor, logps: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
     probabilities = logps.exp()
     return (
         -(probabilities * logps).sum(dim=-1),
-        logits.mean(dim=-1),
-        logits.argmax(dim=-1) == targets,
+        logits.mean(dim=-1, dtype=torch.float32),
+        logps.argmax(dim=-1) == targets,
         probabilities.square().sum(dim=-1).log(),
     )
 

@@ -27,6 +27,7 @@ from interalign.personas.persona import Persona
 from interalign.roles.responder import policy_prompt
 from interalign.run import write_json
 from interalign.training import processes
+from interalign.training.attention import Attention
 from interalign.training.checkpoint import Manifest, installed_versions, save_checkpoint
 from interalign.training.iterated import IteratedConfig
 from interalign.training.job import Job, Method, Nash, Notice, Progress, lessons_of, silent
@@ -89,13 +90,14 @@ class TrainConfig(Value):
     """`tree`: all pairs of a tree in one pass. `trl`: TRL's trainers, pair by pair, as the reference; models that
     cannot be trained on packed trees are trained so, and it is said. INPO and COMAL need trees."""
     max_tokens: Annotated[int, Field(ge=1)] | None = None
-    """Tokens of a packed sequence; longer trees are split, short ones lie together. Unset: 8,192 with FlexAttention,
-    4,096 with a dense mask."""
+    """Tokens of a packed sequence; longer trees are split, short ones lie together. Unset: 8,192; 4,096 with a dense
+    mask, which costs the square."""
     max_length: Annotated[int, Field(ge=1)] | None = None
     """Tokens of the longest conversation to train on, the reply included; replies that come later are left out and
     counted. Unset: what the model reads."""
-    attention: Literal["sdpa", "flex_attention"] | None = None
-    """What computes attention; unset: FlexAttention on a GPU, a dense mask elsewhere."""
+    attention: Attention | None = None
+    """What computes the attention of packed trees: `flex_attention`, `tree` (chain by chain) or `sdpa` (a dense mask);
+    unset: FlexAttention on a GPU, chain by chain elsewhere."""
     full_weights: bool = False
     """Train all weights (in float32, unless dtype says otherwise) and no adapter."""
     quantization: Quantization = "none"

@@ -25,7 +25,7 @@ from trl.trainer.dpo_trainer import DPOTrainer
 from interalign.llm.libraries import quiet, saving
 from interalign.run import writing
 from interalign.training import processes
-from interalign.training.attention import attention_of
+from interalign.training.attention import attention_of, use_attention
 from interalign.training.job import Job, Progress, context_length, fitting, refuse_too_long
 from interalign.training.loop import WatchedTrainer, shared_arguments
 from interalign.training.objectives import Rows, as_rows, row_mask, score_targets, sft_loss
@@ -44,7 +44,7 @@ __all__ = [
     "refuse_unpackable",
 ]
 
-MAX_TOKENS = {"sdpa": 4096, "flex_attention": 8192}
+MAX_TOKENS = {"tree": 8192, "sdpa": 4096, "flex_attention": 8192}
 """The longest sequence where the recipe names none. A dense mask costs the square of it."""
 
 
@@ -416,7 +416,15 @@ def make_trainer(job: Job, model: Any, tokenizer: Any, progress: Progress | None
         refuse_too_long(job, too_long, nothing_left=not examples)
         # Only where there are branches does a model that ignores the mask show itself.
         telling = [one for one in examples if _branches(one)] or examples
-        refuse_unpackable(model, min(telling, key=lambda one: one.tokens), max(map(_longest, examples)))
+        trial, longest = min(telling, key=lambda one: one.tokens), max(map(_longest, examples))
+        try:
+            refuse_unpackable(model, trial, longest)
+        except Unpackable:
+            if attention_of(model) != "tree":
+                raise
+            # Some models do not tell their layers of branches, and heed a mask.
+            use_attention(model, "sdpa")
+            refuse_unpackable(model, trial, longest)
         max_tokens = job.config.max_tokens or MAX_TOKENS[attention_of(model)]
         shared: dict[str, Any] = {
             "progress": progress,

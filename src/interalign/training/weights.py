@@ -13,7 +13,7 @@ from interalign.llm.hardware import pick_device, pick_dtype
 from interalign.llm.libraries import quiet
 from interalign.llm.local import adapter_base, load_tokenizer, load_weights
 from interalign.messages import Value
-from interalign.training.attention import pick_attention
+from interalign.training.attention import pick_attention, use_attention
 
 if TYPE_CHECKING:
     from interalign.training.train import TrainConfig
@@ -66,13 +66,13 @@ def load_trainable(start: str, config: TrainConfig, *, packed: bool = True) -> t
     model = load_weights(
         adapted or start,
         dtype,
-        attn_implementation=config.attention or "sdpa",
+        attn_implementation="sdpa",
         **_quantised(config.quantization, dtype),
     )
-    if packed and config.attention is None and pick_attention(device) == "flex_attention":
-        # A model that has no FlexAttention stays with the dense mask.
+    if packed:
+        # A model that cannot be made to stays with the dense mask.
         with suppress(ValueError), quiet():
-            model.set_attn_implementation("flex_attention")
+            use_attention(model, config.attention or pick_attention(device))
     with quiet():
         if config.quantization != "none":
             from peft import prepare_model_for_kbit_training
