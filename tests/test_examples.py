@@ -130,6 +130,7 @@ def gradient(model: Any, loss: torch.Tensor) -> torch.Tensor:
     return torch.cat([weight.grad.flatten() for weight in model.parameters()])
 
 
+@pytest.mark.slow
 def test_from_a_simulation_to_a_saved_model(trees_file: Path, base: Path, tmp_path: Path) -> None:
     out = tmp_path / "trained"
     options = ["--out", str(out), "--steps", "6", "--lr", "1e-2", "--seed", "1", "--check"]

@@ -478,6 +478,7 @@ def test_a_missing_package_is_told_before_anything_is_paid(
     assert code == 3 and mend in said
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not ALOE.exists(), reason="the published persona files are not here")
 def test_the_published_files_give_3310_distinct_personas(run: Run, tmp_path: Path) -> None:
     files = (str(ALOE / "profile.jsonl"), str(ALOE / "personality.jsonl"))

@@ -39,6 +39,7 @@ def peak(folder: Path, count: int, config: SimulateConfig, *, traced: bool = Tru
     return most
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scripted", [False, True], ids=["rules", "scripts"])
 def test_memory_does_not_grow_with_the_trees(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, scripted: bool

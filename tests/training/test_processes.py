@@ -364,6 +364,7 @@ def test_a_launched_training_that_is_stopped_leaves_nobody_and_goes_on(folder: P
     assert {path.name for path in (folder / "models").iterdir()} == {"sft"}
 
 
+@pytest.mark.slow
 def test_an_error_of_all_processes_is_one_line_with_its_exit_code(folder: Path) -> None:
     code, lines = ended(start(folder, method="dpo", launch=["--launch", "2"]))
     assert code == 2

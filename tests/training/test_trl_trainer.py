@@ -129,6 +129,7 @@ def test_the_metrics_are_those_of_trl(trees: list[Tree], config: TrainConfig, tu
     assert tree == pytest.approx(trl, rel=1e-3, abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["sft", "dpo"])
 def test_the_loss_curves_of_both_coincide(trees: list[Tree], config: TrainConfig, tmp_path: Path, method: Any) -> None:
     # A step holds all trees, so that both see the same in the same order.
