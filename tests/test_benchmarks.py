@@ -235,3 +235,24 @@ def test_the_benchmark_of_conversations_runs(tmp_path: Path) -> None:
             assert one["release"]["calls"] == 5 * found["turns"]
             for layout in ("ours", "release"):
                 assert 0 < one[layout]["reusable"] < 1
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_tree_packing_runs(tmp_path: Path) -> None:
+    from tests.training.tiny import make_model, make_tokenizer
+
+    model = make_model(tmp_path / "tiny", make_tokenizer("Tea or coffee? I like the garden, music and long walks."))
+    call = [sys.executable, "benchmarks/tree_packing.py", "--model", str(model), "--shapes", "2", "--words", "6"]
+    subprocess.run([*call, "--repeats", "1", "--json", str(tmp_path / "found.json")], cwd=ROOT, check=True)
+    whole = json.loads((tmp_path / "found.json").read_text())
+    assert whole.keys() == {"command", "machine", "load_average", "versions", "seed", "result"}
+    assert str(tmp_path) not in whole["command"]
+    ten, two = whole["result"]["shapes"]
+    assert (ten["turns"], ten["pairs"], two["turns"], two["pairs"]) == (10, 10, 2, 2)
+    for one in (ten, two):
+        # What is counted beforehand is what goes through the models.
+        assert one["tree"]["tokens"] == one["packed"]
+        assert one["trl"]["tokens"] >= one["pair_by_pair"]
+        assert one["tree"]["last_loss"] == pytest.approx(one["trl"]["last_loss"], rel=1e-3)
+        assert one["times_faster"] == pytest.approx(one["trl"]["epoch_seconds"] / one["tree"]["epoch_seconds"])
+    assert ten["fewer_tokens"] > 2 * two["fewer_tokens"]
