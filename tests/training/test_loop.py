@@ -33,18 +33,18 @@ def state(job: Job, step: int, trainer_state: str | None) -> Path:
 
 
 def test_no_state(job: Job) -> None:
-    assert last_state(job) is None
+    assert last_state(job.work) is None
 
 
 def test_the_newest_whole_state_is_found_and_cut_ones_go(job: Job) -> None:
     state(job, 2, "{}")
     whole = state(job, 10, "{}")
     cut = [state(job, 12, None), state(job, 14, "")]
-    assert last_state(job) == str(whole)
+    assert last_state(job.work) == str(whole)
     assert not any(folder.exists() for folder in cut)
     assert (job.work / "checkpoint-2").exists()
 
 
 def test_only_cut_states(job: Job) -> None:
     state(job, 2, '{"global')
-    assert last_state(job) is None
+    assert last_state(job.work) is None

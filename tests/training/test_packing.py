@@ -6,6 +6,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 import torch.nn.functional as F
@@ -17,7 +19,7 @@ from interalign.conversations.tree import Node, Tree
 from interalign.messages import Message, as_dicts
 from interalign.training.attention import attention_of, chains, use_attention
 from interalign.training.objectives import as_rows, score_targets, sft_loss
-from interalign.training.packing import Example, arranged, needed_nodes, pack, split
+from interalign.training.packing import Example, Packed, arranged, needed_nodes, pack, split
 from interalign.training.tokens import Segment, tree_segments
 from interalign.training.tree_trainer import collate
 from tests.training.tiny import SYSTEM
@@ -132,13 +134,19 @@ def test_nobody_sees_but_ancestors(tokenizer: Any, trees: list[Tree]) -> None:
         for index, segment in enumerate(one.segments)
         for _ in segment.ids
     ]
+    seen = visible(packed)
     for row, (number, index) in enumerate(owner):
         above = set(ancestors(examples[number].segments, index))
         expected = [
             column <= row and tree == number and segment in above for column, (tree, segment) in enumerate(owner)
         ]
-        assert packed.visible[row].tolist() == expected
+        assert seen[row].tolist() == expected
         assert packed.positions[row] == sum(expected) - 1
+
+
+def visible(packed: Packed) -> npt.NDArray[np.bool_]:
+    """Who sees whom, token by token: (n, n)."""
+    return packed.sees[np.ix_(packed.segment, packed.segment)] & np.tri(len(packed.ids), dtype=bool)
 
 
 def ancestors(segments: Sequence[Segment], index: int) -> list[int]:
@@ -153,7 +161,7 @@ def test_each_target_is_predicted_by_the_token_before_it_on_its_path(tokenizer: 
     packed = pack([one])
     assert packed.replies == tuple((0, reply) for reply in one.replies)
     assert (packed.positions[packed.targets] - packed.positions[packed.predictors] == 1).all()
-    assert packed.visible[packed.targets, packed.predictors].all()
+    assert visible(packed)[packed.targets, packed.predictors].all()
     for which, reply in enumerate(one.replies):
         text = tokenizer.decode(packed.ids[packed.targets[packed.reply == which]])
         assert text == f"{tree.nodes[reply].content}<|im_end|>\n"

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from interalign.conversations.tree import Tree
-from interalign.errors import InputError, MissingExtra
+from interalign.errors import InputError, MissingExtra, ModelError
 from interalign.llm.local import load_checkpoint
 from interalign.personas.persona import Persona
 from interalign.training.checkpoint import read_manifest
@@ -63,6 +64,14 @@ def test_an_adapter_to_start_from_is_trained_further(tuned: Path, config: TrainC
     now = {name.replace(".default", ""): weight for name, weight in trained(model).items()}
     assert now.keys() == saved.keys()
     assert all(torch.equal(now[name], saved[name]) for name in saved)
+
+
+def test_a_damaged_adapter_is_refused_by_name(tuned: Path, config: TrainConfig, tmp_path: Path) -> None:
+    damaged = shutil.copytree(tuned, tmp_path / "damaged")
+    weights = damaged / "adapter_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises(ModelError, match="damaged"):
+        load_trainable(str(damaged), config)
 
 
 @pytest.mark.parametrize("quantization", ["nf4", "int8"])

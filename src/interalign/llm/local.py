@@ -27,7 +27,7 @@ from interalign.messages import as_dicts
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["LocalModel", "adapter_base", "fingerprint", "load_checkpoint", "load_tokenizer", "load_weights"]
+__all__ = ["LocalModel", "adapter_base", "fingerprint", "load_checkpoint", "load_tokenizer", "load_weights", "loading"]
 
 _QUIET_S = 0.03
 """How long no further request must come in before a batch starts: conversations in step ask at the same moment."""
@@ -53,7 +53,7 @@ def load_checkpoint(name: str, *, device: str, dtype: torch.dtype) -> tuple[Any,
         model = load_weights(name, dtype)
     else:
         model = load_weights(base, dtype)
-        with _loading(name):
+        with loading(name):
             from peft import PeftModel
 
             model = PeftModel.from_pretrained(model, resolve_model(name)).merge_and_unload()
@@ -67,7 +67,7 @@ def adapter_base(name: str) -> str | None:
     config = Path(resolve_model(name)) / "adapter_config.json"
     if not config.exists():
         return None
-    with _loading(name):
+    with loading(name):
         base = str(json.loads(config.read_text(encoding="utf-8"))["base_model_name_or_path"])
     # The offline model lies in the cache of whoever trained the adapter, and elsewhere on other machines.
     return OFFLINE_MODEL if Path(base).name == OFFLINE_MODEL and not Path(base).exists() else base
@@ -79,7 +79,7 @@ def load_weights(name: str, dtype: torch.dtype, **options: Any) -> Any:
     `options` are those of transformers, such as how attention is computed.
     """
     source = resolve_model(name)
-    with _loading(name):
+    with loading(name):
         from transformers import AutoModelForCausalLM
 
         loaded: Any = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, output_loading_info=True, **options)
@@ -96,7 +96,7 @@ def load_weights(name: str, dtype: torch.dtype, **options: Any) -> Any:
 def load_tokenizer(name: str) -> Any:
     """The tokenizer of a model, with a chat template and a padding token; raises InputError, ModelError."""
     source = resolve_model(name)
-    with _loading(name):
+    with loading(name):
         from transformers import AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(source)
@@ -108,8 +108,8 @@ def load_tokenizer(name: str) -> Any:
 
 
 @contextmanager
-def _loading(name: str) -> Iterator[None]:
-    """Load something quietly; what goes wrong becomes a ModelError about `name`."""
+def loading(name: str) -> Iterator[None]:
+    """Within this block something is loaded quietly; what goes wrong becomes a ModelError about `name`."""
     try:
         from safetensors import SafetensorError
 

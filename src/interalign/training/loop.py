@@ -27,7 +27,16 @@ if TYPE_CHECKING:
 
     from interalign.training.job import Job, Progress
 
-__all__ = ["METRICS", "WatchedTrainer", "fit", "gathered_weights", "last_state", "shared_arguments"]
+__all__ = [
+    "METRICS",
+    "WatchedTrainer",
+    "fit",
+    "gathered_weights",
+    "last_state",
+    "refuse_spoilt",
+    "shared_arguments",
+    "step_of",
+]
 
 METRICS = {"loss": "loss", "accuracy": "rewards/accuracies", "reward_margin": "rewards/margins"}
 """The metrics that a manifest keeps: our name of each, and TRL's."""
@@ -127,20 +136,22 @@ def shared_arguments(job: Job) -> dict[str, Any]:
     }
 
 
-def last_state(job: Job) -> str | None:
-    """The newest whole state that a killed training of this job left behind, or None.
+def last_state(work: Path) -> str | None:
+    """The newest whole state that a killed training left behind in its folder, or None.
 
     Trainer writes the file that is looked for last, so a state without it was cut short; such states are removed.
     """
-    states = [path for path in job.work.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdecimal()]
-    for state in sorted(states, key=_step, reverse=True):
+    states = [path for path in work.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdecimal()]
+    for state in sorted(states, key=step_of, reverse=True):
         if _is_whole(state):
             return str(state)
-        shutil.rmtree(state)
+        # Another process may be removing it as well.
+        shutil.rmtree(state, ignore_errors=True)
     return None
 
 
-def _step(state: Path) -> int:
+def step_of(state: Path) -> int:
+    """After how many optimizer steps a state was saved."""
     return int(state.name.removeprefix("checkpoint-"))
 
 
@@ -163,10 +174,18 @@ def fit(trainer: WatchedTrainer, job: Job) -> tuple[int, dict[str, float]]:
         StorageError: a state cannot be saved.
     """
     # Looking for it removes states that were cut short.
-    state = processes.first_decides(lambda: last_state(job))
+    state = processes.first_decides(lambda: last_state(job.work))
     with quiet(), saving(job.work):
         trainer.train(resume_from_checkpoint=state)
-    model: torch.nn.Module = trainer.model  # type: ignore[assignment]
+    refuse_spoilt(trainer.model)
+    logged: list[dict[str, float]] = [entry for entry in trainer.state.log_history if "loss" in entry]
+    last = logged[-1] if logged else {}
+    kept = {ours: last[theirs] for ours, theirs in METRICS.items() if theirs in last}
+    return trainer.state.global_step, {name: value for name, value in kept.items() if math.isfinite(value)}
+
+
+def refuse_spoilt(model: Any) -> None:
+    """Refuse a model of which a trained weight is no number; raises TrainingError, on every process."""
     mine = [name for name, weight in model.named_parameters() if weight.requires_grad and not _is_finite(weight)]
     # Each process may hold another part of the weights.
     spoilt = sorted(set(gather_object(mine)))
@@ -175,10 +194,6 @@ def fit(trainer: WatchedTrainer, job: Job) -> tuple[int, dict[str, float]]:
             f"{len(spoilt)} weights are no longer finite, {spoilt[0]} among them.",
             mend="lower the learning rate; earlier checkpoints are kept.",
         )
-    logged: list[dict[str, float]] = [entry for entry in trainer.state.log_history if "loss" in entry]
-    last = logged[-1] if logged else {}
-    kept = {ours: last[theirs] for ours, theirs in METRICS.items() if theirs in last}
-    return trainer.state.global_step, {name: value for name, value in kept.items() if math.isfinite(value)}
 
 
 def _is_finite(weight: Any) -> bool:
@@ -201,7 +216,7 @@ def gathered_weights(trainer: WatchedTrainer) -> dict[str, Tensor] | None:
         return None
     with quiet():
         weights: dict[str, Tensor] = accelerator.get_state_dict(trainer.model_wrapped)
-    model: torch.nn.Module = trainer.model  # type: ignore[assignment]
+    model: Any = trainer.model
     _stop_recomputing(model)
     # Weights that are tied to others are gathered as copies of those.
     tied = dict(model.named_parameters(remove_duplicate=False)).keys() - dict(model.named_parameters()).keys()

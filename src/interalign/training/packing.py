@@ -73,13 +73,6 @@ class Packed:
     reply: Ints
     replies: tuple[tuple[int, int], ...]
 
-    @property
-    def visible(self) -> npt.NDArray[np.bool_]:
-        """Who sees whom, token by token: (n, n)."""
-        visible: npt.NDArray[np.bool_] = np.tri(len(self.ids), dtype=bool)
-        visible &= self.sees[np.ix_(self.segment, self.segment)]
-        return visible
-
 
 def needed_nodes(tree: Tree, replies: Iterable[int]) -> list[int]:
     """The nodes on the paths to the given replies, in ascending order: what has to be computed to train on them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 from pydantic import Field
@@ -11,9 +11,9 @@ from pydantic import Field
 from interalign.errors import InputError, MissingExtra
 from interalign.llm.hardware import pick_device, pick_dtype
 from interalign.llm.libraries import quiet
-from interalign.llm.local import adapter_base, load_tokenizer, load_weights
+from interalign.llm.local import adapter_base, load_tokenizer, load_weights, loading
 from interalign.messages import Value
-from interalign.training.attention import pick_attention, use_attention
+from interalign.training.attention import Attention, pick_attention, use_attention
 
 if TYPE_CHECKING:
     from interalign.training.train import TrainConfig
@@ -41,17 +41,16 @@ def load_trainable(start: str, config: TrainConfig, *, packed: bool = True) -> t
 
     Trained weights are float32 unless the settings ask for less: small updates of a bfloat16 weight would round away.
     A start that is an adapter is trained further; on top of full weights a new adapter is put, if there is to be one.
-    `packed`: for packed trees, whose attention is another one on a GPU.
+    `packed`: for packed trees, which have an attention of their own.
 
     Raises:
-        InputError: all weights of a quantised model were to be trained, or FlexAttention was to be used on a CPU.
+        InputError: all weights of a quantised model were to be trained, or the model cannot compute the attention that
+            the settings name.
         MissingExtra: quantisation needs a package that is not installed.
         ModelError: the start cannot be loaded.
     """
     # It warns at every layer of every pass that int8 rounds activations; peft imports it where it is installed.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    from peft import LoraConfig, PeftModel, get_peft_model
-
     device = pick_device()
     adapted = adapter_base(start)
     frozen = adapted is not None or not config.full_weights
@@ -70,28 +69,8 @@ def load_trainable(start: str, config: TrainConfig, *, packed: bool = True) -> t
         **_quantised(config.quantization, dtype),
     )
     if packed:
-        # A model that cannot be made to stays with the dense mask.
-        with suppress(ValueError), quiet():
-            use_attention(model, config.attention or pick_attention(device))
-    with quiet():
-        if config.quantization != "none":
-            from peft import prepare_model_for_kbit_training
-
-            _keep_layout(model)
-            model = prepare_model_for_kbit_training(  # type: ignore[no-untyped-call]
-                model, use_gradient_checkpointing=False
-            )
-        if adapted is not None:
-            model = PeftModel.from_pretrained(model, start, is_trainable=True)
-        elif not config.full_weights:
-            lora = LoraConfig(
-                r=config.lora.rank,
-                lora_alpha=config.lora.alpha,
-                lora_dropout=config.lora.dropout,
-                target_modules=list(config.lora.targets) or "all-linear",
-                task_type="CAUSAL_LM",
-            )
-            model = get_peft_model(model, lora)
+        _choose_attention(model, config.attention, device)
+    model = _with_adapter(model, start if adapted is not None else None, config)
     if config.quantization != "none":
         # TRL takes these as a sign to round adapters to bfloat16, where small updates are lost.
         model.is_loaded_in_4bit = model.is_loaded_in_8bit = False
@@ -101,14 +80,49 @@ def load_trainable(start: str, config: TrainConfig, *, packed: bool = True) -> t
     return model, load_tokenizer(start)
 
 
+def _choose_attention(model: Any, named: Attention | None, device: str) -> None:
+    try:
+        with quiet():
+            use_attention(model, named or pick_attention(device))
+    except ValueError as error:
+        # A model that has only the dense mask keeps it, unless another one was asked for.
+        if named is not None:
+            raise InputError(
+                f"This model cannot compute attention as {named}: {error}", mend="leave out train.attention."
+            ) from error
+
+
+def _with_adapter(model: Any, start: str | None, config: TrainConfig) -> Any:
+    """The model with the adapter to train further, or a new one, or none where all weights are trained."""
+    from peft import LoraConfig, PeftModel, get_peft_model, prepare_model_for_kbit_training
+
+    with quiet():
+        if config.quantization != "none":
+            _keep_layout(model)
+            model = prepare_model_for_kbit_training(  # type: ignore[no-untyped-call]
+                model, use_gradient_checkpointing=False
+            )
+        if start is not None:
+            with loading(start):
+                return PeftModel.from_pretrained(model, start, is_trainable=True)
+        if config.full_weights:
+            return model
+        lora = LoraConfig(
+            r=config.lora.rank,
+            lora_alpha=config.lora.alpha,
+            lora_dropout=config.lora.dropout,
+            target_modules=list(config.lora.targets) or "all-linear",
+            task_type="CAUSAL_LM",
+        )
+        return get_peft_model(model, lora)
+
+
 def _quantised(quantization: Quantization, dtype: Any) -> dict[str, Any]:
     """The options of transformers that load frozen weights in few bits."""
     if quantization == "none":
         return {}
-    try:
-        import bitsandbytes  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise MissingExtra("bitsandbytes", "qlora") from error
+    if find_spec("bitsandbytes") is None:
+        raise MissingExtra("bitsandbytes", "qlora")
     from transformers import BitsAndBytesConfig
 
     if quantization == "int8":

@@ -7,18 +7,15 @@ case earns comes along as extra fields, which the reward functions hand back.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
-import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate.utils import gather_object
 from datasets import Dataset
 from trl.distributed import DistributedBackend
@@ -26,10 +23,11 @@ from trl.models.utils import unwrap_model_for_generation
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
-from interalign.errors import InputError, ModelError, TrainingError
+from interalign.errors import InputError, ModelError
 from interalign.llm.libraries import quiet, saving
-from interalign.training.loop import WatchedTrainer
-from interalign.training.online.grpo import OnlineJob, Progress, Trained
+from interalign.training.job import Progress
+from interalign.training.loop import WatchedTrainer, last_state, refuse_spoilt, step_of
+from interalign.training.online.grpo import OnlineJob, Trained
 from interalign.training.online.monitors import SuspicionConfig, figures, suspicious
 from interalign.training.online.rewards import Earned, earned
 from interalign.training.online.rollout import Draw, Played, Rollout
@@ -54,7 +52,7 @@ def run(job: OnlineJob, model: Any, tokenizer: Any, progress: Progress | None) -
         seed=job.seed,
         off_the_record=job.config.rewards.induction > 0,
     )
-    state = _last_state(job.work)
+    state = last_state(job.work)
     if int(os.environ.get("RANK", "0")) == 0:
         forget_rows_after(job.rollouts, _rounds_before(state, job))
     with closing(rollout), quiet(), _trl_quiet(), _forward_put_back(model):
@@ -64,7 +62,7 @@ def run(job: OnlineJob, model: Any, tokenizer: Any, progress: Progress | None) -
         # Beside an adapter that is trained on, TRL keeps a copy of it as the reference.
         if "ref" in getattr(model, "peft_config", {}):
             model.delete_adapter("ref")
-    _refuse_spoilt(model)
+    refuse_spoilt(model)
     history = [entry for entry in trainer.state.log_history if "reward" in entry]
     metrics = {name: value for name, value in (history[-1] if history else {}).items() if _is_number(value)}
     return Trained(trainer.state.global_step, metrics, suspicious(history, job.config.suspicion))
@@ -259,27 +257,8 @@ def _iterations(job: OnlineJob) -> int:
     return int(job.config.trl.get("num_iterations", 1))
 
 
-def _last_state(work: Path) -> str | None:
-    """The newest whole state in a work folder; those that were cut short are removed."""
-    states = [path for path in work.glob("checkpoint-*") if path.name.removeprefix("checkpoint-").isdecimal()]
-    for state in sorted(states, key=_step, reverse=True):
-        try:
-            # Trainer writes this file last.
-            json.loads((state / "trainer_state.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            # Another process may be removing it as well.
-            shutil.rmtree(state, ignore_errors=True)
-            continue
-        return str(state)
-    return None
-
-
-def _step(state: Path) -> int:
-    return int(state.name.removeprefix("checkpoint-"))
-
-
 def _rounds_before(state: str | None, job: OnlineJob) -> int:
-    return 0 if state is None else _step(Path(state)) // _iterations(job)
+    return 0 if state is None else step_of(Path(state)) // _iterations(job)
 
 
 @contextmanager
@@ -310,15 +289,6 @@ def _forward_put_back(model: Any) -> Iterator[None]:
             base.forward = before
         else:
             base.__dict__.pop("forward", None)
-
-
-def _refuse_spoilt(model: Any) -> None:
-    spoilt = [name for name, one in model.named_parameters() if one.requires_grad and not torch.isfinite(one).all()]
-    if spoilt:
-        raise TrainingError(
-            f"{len(spoilt)} weights are no longer finite, {spoilt[0]} among them.",
-            mend="lower the learning rate; earlier checkpoints are kept.",
-        )
 
 
 def _is_number(value: object) -> bool:
