@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from interalign.evaluation.benchmark import BenchmarkConfig, Candidate, ControlCandidate, run_benchmark
-from interalign.evaluation.summary import TurnRow
+from interalign.evaluation.rows import TurnRow
 from interalign.messages import Chat
 from interalign.personas.compose import WorldConfig, compose_personas
 from interalign.personas.persona import Persona

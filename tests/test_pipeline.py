@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from interalign.conversations.tree import Tree
-from interalign.evaluation.summary import Summary, TurnRow
+from interalign.evaluation.rows import TurnRow
+from interalign.evaluation.summary import Summary
 from interalign.llm.journal import Journal
 from interalign.run import RunFolder, read_jsonl
 

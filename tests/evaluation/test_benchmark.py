@@ -14,7 +14,7 @@ from interalign.evaluation.benchmark import (
     ModelCandidate,
     run_benchmark,
 )
-from interalign.evaluation.summary import TurnRow
+from interalign.evaluation.rows import TurnRow
 from interalign.llm.model import Request, Sampling
 from interalign.llm.scripted import ScriptedModel
 from interalign.messages import Chat, Message

@@ -4,10 +4,10 @@ import pytest
 from rich.console import Console
 
 from interalign.errors import InputError
+from interalign.evaluation.rows import TurnRow
 from interalign.evaluation.summary import (
     UNDEFINED,
     Summary,
-    TurnRow,
     markdown,
     number,
     shown_turns,

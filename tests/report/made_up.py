@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from interalign.conversations.tree import Node, Tree
-from interalign.evaluation.summary import Kind, Summary, TurnRow, summarise
+from interalign.evaluation.rows import TurnRow
+from interalign.evaluation.summary import Kind, Summary, summarise
 from interalign.personas.persona import Fact, Persona, Preference, Trait
 from interalign.personas.style import Dimension
 from interalign.roles.judge import Verdict

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from interalign.evaluation.summary import TurnRow
+from interalign.evaluation.rows import TurnRow
 from interalign.report.losses import PartRow, part_rows
 from interalign.roles.judge import Verdict
 from interalign.roles.ledger import Disclosure

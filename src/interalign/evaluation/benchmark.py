@@ -14,7 +14,7 @@ from typing import Annotated, Protocol
 from pydantic import Field
 
 from interalign.errors import InputError, InteralignError, StorageError
-from interalign.evaluation.summary import TurnRow
+from interalign.evaluation.rows import TurnRow
 from interalign.llm.model import Sampling
 from interalign.messages import Chat, Message, Value
 from interalign.personas.persona import Persona

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Annotated, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 from pydantic import Field
@@ -18,17 +18,15 @@ from rich.text import Text
 
 from interalign.errors import InputError
 from interalign.evaluation.metrics import Floats
+from interalign.evaluation.rows import TurnRow
 from interalign.evaluation.statistics import Estimate, ModelEstimates, Samples, bootstrap
 from interalign.messages import Value
-from interalign.roles.judge import Verdict
-from interalign.roles.ledger import Disclosure
 
 __all__ = [
     "UNDEFINED",
     "Kind",
     "ModelSummary",
     "Summary",
-    "TurnRow",
     "markdown",
     "number",
     "shown_turns",
@@ -39,25 +37,6 @@ __all__ = [
 Kind: TypeAlias = Literal["model", "control"]
 
 UNDEFINED = "\N{EN DASH}"
-
-
-class TurnRow(Value):
-    """One reply of one model to one held-out person, as it was judged.
-
-    `swapped` is the verdict on the same reply under another person's persona. `uptake` says whether a preference that
-    the user has just reacted to is met in this reply; it is None when there was no reaction before it. `failure` holds
-    the reason when the turn could not be played.
-    """
-
-    case: str
-    turn: Annotated[int, Field(ge=1)]
-    user: str
-    reply: str
-    disclosure: Disclosure
-    verdict: Verdict | None = None
-    swapped: Verdict | None = None
-    uptake: bool | None = None
-    failure: str | None = None
 
 
 class ModelSummary(Value):

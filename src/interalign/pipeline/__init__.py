@@ -26,7 +26,8 @@ from interalign.evaluation.benchmark import (
     ModelCandidate,
     run_benchmark,
 )
-from interalign.evaluation.summary import Summary, TurnRow, summarise
+from interalign.evaluation.rows import TurnRow
+from interalign.evaluation.summary import Summary, summarise
 from interalign.llm.journal import journalled
 from interalign.llm.model import ChatModel
 from interalign.llm.offline import resolve_model

@@ -13,8 +13,9 @@ from typing import TypeAlias, TypedDict, TypeVar
 from markupsafe import Markup
 
 from interalign.conversations.tree import Tree
+from interalign.evaluation.rows import TurnRow
 from interalign.evaluation.statistics import Estimate
-from interalign.evaluation.summary import Summary, TurnRow
+from interalign.evaluation.summary import Summary
 from interalign.personas.persona import Persona
 from interalign.roles.judge import Verdict
 from interalign.roles.ledger import Disclosure

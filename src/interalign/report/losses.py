@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from interalign.evaluation.summary import TurnRow
+from interalign.evaluation.rows import TurnRow
 from interalign.messages import Value
 
 __all__ = ["PartRow", "part_rows"]

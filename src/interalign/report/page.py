@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from interalign.conversations.tree import Tree
+from interalign.evaluation.rows import TurnRow
 from interalign.evaluation.statistics import Estimate
-from interalign.evaluation.summary import Summary, TurnRow, number, shown_turns
+from interalign.evaluation.summary import Summary, number, shown_turns
 from interalign.personas.persona import Persona
 from interalign.report.finding import finding
 from interalign.report.island import island
