@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from interalign.conversations.tree import Tree
-from interalign.training.objectives import Scores, as_rows, row_mask, score_targets, sft_loss
+from interalign.training.objectives import Scores, as_rows, row_mask, score_logits, score_targets, sft_loss
 from interalign.training.packing import Example
 from interalign.training.tokens import tree_segments
 from interalign.training.tree_trainer import collate
@@ -31,6 +31,24 @@ def test_rows_are_the_chosen_replies_of_all_pairs_then_the_rejected() -> None:
     assert rows.log_probs.tolist() == expected
     assert row_mask(sequence).tolist() == [[value != 0 for value in row] for row in expected]
     assert rows.entropy is None
+
+
+@pytest.mark.parametrize("asked", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_gradients_are_those_of_the_whole_distribution(asked: bool, dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(3)
+    # More than is worked on at once.
+    logits = (8 * torch.randn(300, 20_000, generator=generator)).to(dtype).requires_grad_()
+    targets, weights = torch.randint(20_000, (300,), generator=generator), torch.randn(300, generator=generator)
+    before = logits.detach().clone()
+    scores = score_logits(logits, targets, moments=asked)
+    (scores.logps * weights).sum().backward()
+    found, logits.grad = logits.grad, None
+    plain = logits.float().log_softmax(-1).gather(1, targets[:, None])[:, 0]
+    (plain * weights).sum().backward()
+    assert torch.equal(logits, before)
+    torch.testing.assert_close(scores.logps, plain, atol=1e-4, rtol=1e-5)
+    torch.testing.assert_close(found, logits.grad, atol=1e-6, rtol=1e-2 if dtype == torch.bfloat16 else 1e-4)
 
 
 @pytest.mark.parametrize("asked", [False, True])

@@ -5,6 +5,7 @@ Preference losses are TRL's own: `as_rows` lays the log-probabilities out as TRL
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,10 @@ from interalign.training.attention import attention_of, seen
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Rows", "Scores", "as_rows", "row_mask", "score_targets", "sft_loss"]
+__all__ = ["Rows", "Scores", "as_rows", "row_mask", "score_logits", "score_targets", "sft_loss"]
 
-_CHUNK = 512
+_NUMBERS_AT_ONCE = {True: 1 << 22, False: 1 << 26}
+"""Logits in float32 that are worked on at once, on a CPU or not: 16 MiB stay in memory that is used again and again."""
 
 
 @dataclass(frozen=True)
@@ -77,27 +79,61 @@ def score_targets(model: Any, sequence: dict[str, Tensor], *, moments: bool = Fa
         logits_to_keep=sequence["predictors"],
     ).logits[0]
     targets = sequence["input_ids"][0, sequence["targets"]]
-    distribution = logits.float().log_softmax(dim=-1)
-    logps = distribution.gather(1, targets[:, None])[:, 0]
-    return Scores(logps, *_moments(logits.detach(), distribution.detach(), targets)) if moments else Scores(logps)
+    return score_logits(logits, targets, moments=moments)
 
 
-@torch.no_grad()
-def _moments(logits: Tensor, distribution: Tensor, targets: Tensor) -> list[Tensor]:
-    # In chunks, since each of these needs the whole vocabulary once more in float32.
-    chunks = zip(*(torch.split(one, _CHUNK) for one in (logits, distribution, targets)), strict=True)
-    parts = [_of_chunk(*chunk) for chunk in chunks]
-    return [torch.cat(field) for field in zip(*parts, strict=True)]
+def score_logits(logits: Tensor, targets: Tensor, *, moments: bool = False) -> Scores:
+    """The scores of targets (m,) under logits (m, vocabulary)."""
+    logps, *found = _TargetScores.apply(logits, targets, moments)  # type: ignore[no-untyped-call]
+    return Scores(logps, *found)
 
 
-def _of_chunk(logits: Tensor, logps: Tensor, targets: Tensor) -> tuple[Tensor, ...]:
-    probabilities = logps.exp()
-    return (
-        -(probabilities * logps).sum(dim=-1),
-        logits.mean(dim=-1, dtype=torch.float32),
-        logps.argmax(dim=-1) == targets,
-        probabilities.square().sum(dim=-1).log(),
-    )
+class _TargetScores(torch.autograd.Function):
+    """Log-probabilities of targets, and what is asked for beside them, from logits (m, vocabulary).
+
+    A few rows at a time, forward and backward: the usual way holds the whole vocabulary for every target in float32
+    three times over, and touching that much fresh memory takes longer than computing with it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, targets: Tensor, moments: bool) -> tuple[Tensor, ...]:
+        parts = [
+            _of_rows(rows.float(), of_rows, moments=moments)
+            for rows, of_rows in zip(_in_chunks(logits), _in_chunks(targets, like=logits), strict=True)
+        ]
+        logps, totals, *found = (torch.cat(field) for field in zip(*parts, strict=True))
+        ctx.save_for_backward(logits, targets, totals)
+        ctx.mark_non_differentiable(*found)
+        return logps, *found
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        logits, targets, totals = ctx.saved_tensors
+        gradient = torch.empty_like(logits)
+        each = (_in_chunks(one, like=logits) for one in (logits, targets, totals, gradients[0], gradient))
+        for rows, of_rows, total, weight, place in zip(*each, strict=True):
+            # d logp(target) / d logits = 1 at the target, less the probabilities.
+            by_logit = (rows.float() - total[:, None]).exp_().mul_(-weight[:, None])
+            place.copy_(by_logit.scatter_add_(1, of_rows[:, None], weight[:, None]))
+        return gradient, None, None
+
+
+def _in_chunks(values: Tensor, like: Tensor | None = None) -> Sequence[Tensor]:
+    """Parts of as many rows as the chunk of logits holds, with which the values go row by row."""
+    logits = values if like is None else like
+    return torch.split(values, max(1, _NUMBERS_AT_ONCE[logits.device.type == "cpu"] // logits.shape[-1]))
+
+
+def _of_rows(logits: Tensor, targets: Tensor, *, moments: bool) -> tuple[Tensor, ...]:
+    """Log-probability of the target and logarithm of the sum; then, if asked for, the fields of `Scores`."""
+    total = logits.logsumexp(dim=-1)
+    logps = logits.gather(1, targets[:, None])[:, 0] - total
+    if not moments:
+        return logps, total
+    likeliest, mean = logits.argmax(dim=-1) == targets, logits.mean(dim=-1)
+    probabilities = (logits - total[:, None]).exp_()
+    entropy = total - (logits * probabilities).sum(dim=-1)
+    return logps, total, entropy, mean, likeliest, probabilities.square_().sum(dim=-1).log()
 
 
 def as_rows(scores: Scores, sequence: dict[str, Tensor]) -> Rows:
