@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from interalign.errors import InputError, MissingExtra, ModelError
 from interalign.llm.endpoint import EndpointConfig, EndpointModel
-from interalign.llm.model import Answer, ChatModel, Request, Sampling, Usage
+from interalign.llm.model import Answer, Chance, ChatModel, Request, Sampling, Usage
 from interalign.messages import Message
 from tests.llm.servers import FaultyServer, Reply, completion, error, raw, serving
 
@@ -438,3 +438,112 @@ def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_client_loads_with_the_first_endpoint_only() -> None:
     code = "import sys, interalign.llm; sys.exit('openai' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+PROBED = HELLO.model_copy(update={"top_logprobs": 3})
+BOTH = STRUCTURED.model_copy(update={"top_logprobs": 3})
+
+
+def probed(content: object) -> Reply:
+    choice = {"message": {"content": "4."}, "finish_reason": "stop", "logprobs": {"content": content}}
+    return completion(choices=[choice])
+
+
+def token(text: object, logprob: object, *others: object, **more: object) -> dict[str, object]:
+    return {"token": text, "logprob": logprob, "top_logprobs": list(others), **more}
+
+
+def test_chances_are_asked_for_where_they_are_wished_for() -> None:
+    with serving(completion()) as server:
+        complete(server, PROBED)
+        complete(server)
+    assert (server.bodies[0]["logprobs"], server.bodies[0]["top_logprobs"]) == (True, 3)
+    assert not {"logprobs", "top_logprobs"} & set(server.bodies[1])
+
+
+def test_chances_are_read_by_place_what_was_written_first() -> None:
+    content = [
+        token("4", -1.5, {"token": "5", "logprob": -0.3}, {"token": "4", "logprob": -1.5}, bytes=[52]),
+        token(".", 1e-9, {"token": "\ud83d", "logprob": -9999}),
+    ]
+    with serving(probed(content)) as server:
+        assert complete(server, PROBED).top == (
+            (Chance("4", -1.5), Chance("5", -0.3)),
+            (Chance(".", 0.0), Chance("\N{REPLACEMENT CHARACTER}", -9999)),
+        )
+
+
+@pytest.mark.parametrize(
+    ("content", "top"),
+    [
+        (None, ()),
+        ([], ()),
+        ("4.", ()),
+        (["4", "."], ()),
+        ([token("4", -1.0), {"token": "."}], ()),
+        ([token("4", None)], ()),
+        ([token(4, -1.0)], ()),
+        ([token("4", float("nan"))], ((Chance("4", -9999),),)),
+        ([token("4", float("-inf"))], ((Chance("4", -9999),),)),
+        ([token("4", -(10**400))], ((Chance("4", -9999),),)),
+        ([token("4", -1, None, "5", {"token": "5"})], ((Chance("4", -1),),)),
+        ([{"token": "4", "logprob": -1.0, "top_logprobs": None}], ((Chance("4", -1),),)),
+    ],
+)
+def test_chances_in_another_form_are_none_and_harm_nothing(content: object, top: object) -> None:
+    with serving(probed(content)) as server:
+        answer = complete(server, PROBED)
+    assert (answer.text, answer.top) == ("4.", top)
+
+
+def told(body: dict[str, Any]) -> tuple[bool, bool]:
+    return "response_format" in body, "logprobs" in body
+
+
+def twice(server: FaultyServer, request: Request) -> list[str]:
+    async def ask() -> list[str]:
+        async with EndpointModel(config(server.base_url)) as model:
+            return [(await model.complete(request)).text for _ in range(2)]
+
+    return asyncio.run(ask())
+
+
+@pytest.mark.parametrize(
+    "refusal", [error(400, "logprobs is not supported"), error(422), error(403, "You may not request logprobs.")]
+)
+def test_a_server_that_refuses_chances_is_asked_without_and_not_again(refusal: Reply) -> None:
+    with serving(refusal, completion("{}")) as server:
+        assert twice(server, PROBED) == ["{}", "{}"]
+    assert ["logprobs" in body for body in server.bodies] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("refusals", "asked"),
+    [
+        (1, [(True, True), (True, False), (True, False)]),
+        (2, [(True, True), (True, False), (False, True), (False, True)]),
+        (3, [(True, True), (True, False), (False, True), (False, False), (False, False)]),
+    ],
+)
+def test_of_two_wishes_the_one_that_is_taken_stays(refusals: int, asked: list[tuple[bool, bool]]) -> None:
+    with serving(*[error(400, "no")] * refusals, completion("{}")) as server:
+        assert twice(server, BOTH) == ["{}", "{}"]
+    assert [told(body) for body in server.bodies] == asked
+
+
+def test_what_is_refused_without_wishes_too_changes_no_later_request() -> None:
+    async def ask(server: FaultyServer) -> str:
+        async with EndpointModel(config(server.base_url)) as model:
+            with pytest.raises(ModelError, match="too long"):
+                await model.complete(BOTH)
+            return (await model.complete(BOTH)).text
+
+    with serving(*[error(400, "too long")] * 4, completion("{}")) as server:
+        assert asyncio.run(ask(server)) == "{}"
+    assert told(server.bodies[4]) == (True, True)
+
+
+def test_a_key_that_is_not_taken_is_no_refusal_of_chances() -> None:
+    with serving(error(403, "no access")) as server, pytest.raises(ModelError) as caught:
+        complete(server, PROBED)
+    assert caught.value.lasting and len(server.bodies) == 1

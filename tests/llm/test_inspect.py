@@ -10,8 +10,8 @@ import pytest
 from pydantic import ValidationError
 
 from interalign.errors import MissingExtra, ModelError
-from interalign.llm.inspect import InspectConfig, InspectModel
-from interalign.llm.model import Answer, ChatModel, Request, Sampling, Usage
+from interalign.llm.inspect import EvalModel, InspectConfig, InspectModel
+from interalign.llm.model import Answer, Chance, ChatModel, Request, Sampling, Usage
 from interalign.messages import Message
 
 SCHEMA = {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"], "additionalProperties": False}
@@ -145,6 +145,65 @@ def test_a_config_that_cannot_work_is_refused_without_showing_a_key(broken: dict
     with pytest.raises(ValidationError) as caught:
         InspectConfig.model_validate({"model": "openai/gpt-4o"} | broken)
     assert "sk-secret" not in str(caught.value)
+
+
+def test_chances_are_asked_for_and_read_once_each(ai: Any) -> None:
+    wished = HELLO.model_copy(update={"top_logprobs": 2})
+    settings = asked(MOCK, wished)[1]
+    assert (settings.logprobs, settings.top_logprobs) == (True, 2)
+    assert (asked(MOCK, HELLO)[1].logprobs, asked(MOCK, HELLO)[1].top_logprobs) == (None, None)
+    written = {"token": "4", "logprob": 1e-9}
+    others = [{"token": "4", "logprob": -0.1}, {"token": "5", "logprob": -2.5}, {"token": "1", "logprob": -1e6}]
+    output = said()
+    output.choices[0].logprobs = ai.Logprobs.model_validate({"content": [{**written, "top_logprobs": others}]})
+    assert complete([output], wished).top == ((Chance("4", 0.0), Chance("5", -2.5), Chance("1", -9999.0)),)
+    assert complete([said()], wished).top == ()
+
+
+def asked_of_eval(request: Request, *, sampling: bool = True, **own: Any) -> Any:
+    """The settings that reach the provider of a model which Inspect has opened with settings of its own."""
+    from inspect_ai.model import GenerateConfig, get_model
+
+    seen: list[Any] = []
+
+    def answering(messages: Any, tools: Any, tool_choice: Any, settings: Any) -> Any:
+        seen.append(settings)
+        return said()
+
+    opened = get_model("mockllm/model", custom_outputs=answering, config=GenerateConfig(**own))
+    asyncio.run(EvalModel(opened, sampling=sampling).complete(request))
+    return seen[0]
+
+
+def test_a_model_of_an_evaluation_keeps_its_own_settings(ai: Any) -> None:
+    request = HELLO.model_copy(update={"sampling": Sampling(max_tokens=9, temperature=0.5, stop=("\n",))})
+    settings = asked_of_eval(request, temperature=0.1, max_connections=3)
+    assert (settings.temperature, settings.max_tokens, settings.stop_seqs) == (0.1, 9, ["\n"])
+    assert (settings.seed, settings.max_connections) == (asked(MOCK, HELLO)[1].seed, 3)
+    untold = asked_of_eval(request, sampling=False)
+    assert (untold.temperature, untold.stop_seqs, untold.seed) == (None, None, settings.seed)
+    assert untold.max_tokens != 9
+
+
+def test_a_model_of_an_evaluation_answers_as_one_that_is_opened_by_name(ai: Any) -> None:
+    from inspect_ai.model import get_model
+
+    model = EvalModel(get_model("mockllm/model", custom_outputs=[said(), said(error="overloaded")]))
+    assert isinstance(model, ChatModel)
+    assert (model.name, repr(model)) == ("mockllm/model@inspect", "EvalModel('mockllm/model@inspect')")
+    assert asyncio.run(model.complete(HELLO)) == complete([said()])
+    with pytest.raises(ModelError, match=r"gave no usable answer: .*overloaded"):
+        asyncio.run(model.complete(HELLO))
+
+
+def test_a_limit_of_an_evaluation_is_no_failure_of_the_model(ai: Any) -> None:
+    from inspect_ai.model import get_model
+    from inspect_ai.util import LimitExceededError, token_limit
+
+    output = said(usage={"input_tokens": 4, "output_tokens": 4, "total_tokens": 8})
+    model = EvalModel(get_model("mockllm/model", custom_outputs=[output]))
+    with token_limit(5), pytest.raises(LimitExceededError):
+        asyncio.run(model.complete(HELLO))
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

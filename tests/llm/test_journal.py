@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import json
 import signal
 import sqlite3
 import subprocess
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 
 from interalign.errors import InputError, ModelError, StorageError
 from interalign.llm.journal import Call, Journal, Paid, journalled
-from interalign.llm.model import Answer, ChatModel, Request, Usage, call_key
+from interalign.llm.model import Answer, Chance, ChatModel, Request, Usage, call_key
 from interalign.llm.scripted import ScriptedModel
 from interalign.messages import Message
 
@@ -467,3 +468,26 @@ def test_what_another_journal_holds_is_taken_in_once(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=r"other\.sqlite cannot be read: row l holds no answer"):
             journal.take_in(other)
         assert journal.get("n") is None
+
+
+def test_chances_are_kept(tmp_path: Path) -> None:
+    said = answer("4").model_copy(update={"top": ((Chance("4", -0.1), Chance("5", -2.5)),)})
+    wished = ask("a").model_copy(update={"top_logprobs": 5})
+    with Journal.open(tmp_path / "journal.sqlite") as journal:
+        journal.put("k", wished, said)
+    with Journal.open(tmp_path / "journal.sqlite") as journal:
+        assert journal.get("k") == said
+        with Journal.open(tmp_path / "other.sqlite") as other:
+            other.take_in(journal)
+            assert other.get("k") == said
+
+
+def test_a_row_without_chances_is_as_it_was_before_there_were_any(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    with Journal.open(path) as journal:
+        journal.put("k", ask("a"), answer("x"))
+    with closing(sqlite3.connect(path)) as connection:
+        ((request, said),) = connection.execute("SELECT request, answer FROM calls").fetchall()
+    assert "top" not in json.loads(said) and "top_logprobs" not in json.loads(request)
+    with Journal.open(path) as journal:
+        assert journal.get("k") == answer("x")

@@ -280,3 +280,50 @@ def test_going_on_from_the_last_batch_changes_no_answer(folder: Path, sampling: 
         return answers
 
     assert talk(3, fresh=False) == talk(3, fresh=True)
+
+
+def written(model: LocalModel) -> tuple[list[int], torch.Tensor]:
+    """What the model answers to the greeting, token by token, and (tokens, vocabulary) how likely it holds each one."""
+    prompt = model._tokenizer("<|im_start|>user\nHello!<|im_end|>\n<|im_start|>assistant\n", return_tensors="pt")
+    length = prompt["input_ids"].shape[1]
+    with torch.no_grad():
+        whole = model._model.generate(**prompt, max_new_tokens=24)
+        logits = model._model(whole).logits[0, length - 1 : -1]
+    return whole[0, length:].tolist(), logits.log_softmax(-1)
+
+
+def test_chances_are_told_at_each_place_to_those_who_ask(model: LocalModel) -> None:
+    tokens, logprobs = written(model)
+    wished = [request("Hello!").model_copy(update={"top_logprobs": count}) for count in (0, 1, 3)]
+    answers = ask(model, wished)
+    assert len({answer.text for answer in answers}) == 1
+    assert [len(answer.top) for answer in answers] == [0, 24, 24]
+    assert [place[:1] for place in answers[2].top] == list(answers[1].top)
+    for place, token, row in zip(answers[2].top, tokens, logprobs, strict=True):
+        assert place[0].logprob == pytest.approx(row[token].item(), abs=1e-3)
+        # Different tokens may read the same, so that fewer are told.
+        assert all((row.topk(3).values - chance.logprob).abs().min() < 1e-3 for chance in place)
+
+
+def test_chances_are_the_models_own_whatever_the_sampling(model: LocalModel) -> None:
+    sampling = Sampling(max_tokens=1, temperature=3, top_p=0.9)
+    asked = [request("Hello!", sampling, seed).model_copy(update={"top_logprobs": 5}) for seed in range(20)]
+    answers = ask(model, asked)
+    expected = {
+        model._tokenizer.decode(token, skip_special_tokens=True): chance
+        for chance, token in sorted((chance, token) for token, chance in enumerate(written(model)[1][0].tolist()))
+    }
+    assert len({answer.text for answer in answers}) > 5
+    for answer in answers:
+        (place,) = answer.top
+        assert place[0].token == answer.text
+        assert place[1:] == tuple(sorted(place[1:], key=lambda chance: -chance.logprob))
+        for chance in place[1:]:
+            assert chance.logprob == pytest.approx(expected[chance.token], abs=1e-3)
+
+
+def test_the_end_of_an_answer_has_no_chances(folder: Path, model: LocalModel, tmp_path: Path) -> None:
+    tokens, _ = written(model)
+    ended = LocalModel(str(altered(folder, tmp_path / "ending", eos_token_id=tokens[6])), dtype="float32")
+    (answer,) = ask(ended, [request("Hello!").model_copy(update={"top_logprobs": 2})])
+    assert len(answer.top) == tokens.index(tokens[6]) == answer.usage.completion_tokens - 1

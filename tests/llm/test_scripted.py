@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from interalign.errors import InputError
-from interalign.llm.model import Answer, ChatModel, Request, Usage
+from interalign.llm.model import Answer, Chance, ChatModel, Request, Usage
 from interalign.llm.scripted import ScriptedModel
 from interalign.messages import Message
 
@@ -55,3 +55,11 @@ def test_it_is_a_chat_model_with_the_name_it_was_given() -> None:
 def test_replies_that_cannot_be_used_are_refused(replies: list[str]) -> None:
     with pytest.raises(InputError, match="scripted model 'list'"):
         ScriptedModel("list", replies)
+
+
+def test_a_script_is_certain_of_each_token() -> None:
+    said = ScriptedModel("list", ['{"score": 4}'])
+    (answer,) = answers(said, [ask("hello").model_copy(update={"top_logprobs": 5})])
+    assert "".join(place[0].token for place in answer.top) == answer.text
+    assert (Chance("4", 0.0),) in answer.top
+    assert answers(said, [ask("hello")])[0].top == ()

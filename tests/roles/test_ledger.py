@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from interalign.personas.persona import Fact
-from interalign.roles.ledger import Disclosure, Reaction, disclosed_facts
+from interalign.roles.ledger import Disclosure, Reaction, Stated, disclosed_facts, disclosed_texts
 
 CAT = Fact(slot="pet", term="a cat", key="cat")
 TEA = Fact(slot="drink", term="tea", key="tea")
@@ -14,6 +14,16 @@ def test_facts_come_once_and_in_order() -> None:
     ledger = (Disclosure(turn=1, facts=(TEA,)), Disclosure(turn=2), Disclosure(turn=3, facts=(CAT, TEA)))
     assert disclosed_facts(ledger) == (TEA, CAT)
     assert disclosed_facts(()) == ()
+
+
+def test_all_that_is_disclosed_comes_in_words_once_and_in_order() -> None:
+    organs = Stated(kind="profile", text="She repairs organs.", words="w")
+    ledger = (
+        Disclosure(turn=1, facts=(TEA,), stated=(organs,)),
+        Disclosure(turn=2, facts=(CAT, TEA), stated=(organs,)),
+    )
+    assert disclosed_texts(ledger) == ("drink: tea", "She repairs organs.", "pet: a cat")
+    assert disclosed_texts(()) == ()
 
 
 def test_praise_is_no_miss() -> None:

@@ -14,17 +14,17 @@ import json
 import os
 import re
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from pydantic import ConfigDict, Field, field_validator
 
 from interalign.errors import InputError, MissingExtra, ModelError
 from interalign.llm.limits import estimated_tokens, shared_limit
-from interalign.llm.model import Answer, Finish, Request, Usage
+from interalign.llm.model import Answer, Chance, Finish, Request, Usage
 from interalign.messages import Value, as_dicts, well_formed
 from interalign.run import derive_seed
 
@@ -47,6 +47,12 @@ _NOBODY = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN})
 _LASTING = frozenset({401, 403, 404})
 # Some say 403 where they will not hear of what a message says.
 _OF_CONTENT = re.compile(r"moderat|flagged|content", re.IGNORECASE)
+# How servers write the logarithm of a token that was ruled out: JSON has no infinity.
+_RULED_OUT = -9999.0
+_OF_CHANCES = re.compile(r"log_?prob", re.IGNORECASE)
+
+Wish: TypeAlias = Literal["schema", "chances"]
+"""What a request may ask for that a server can do without."""
 
 _MENDS = {
     400: "check that the model takes these messages and settings.",
@@ -115,7 +121,7 @@ class EndpointModel:
         self.before_sending: Callable[[], None] | None = None
         """Called when a request has waited for its turn: what it raises goes to the caller, and nothing is sent."""
         self._slots = asyncio.Semaphore(config.concurrency)
-        self._takes_schema = config.json_schema
+        self._not_taken: frozenset[Wish] = frozenset() if config.json_schema else frozenset({"schema"})
         self._limit = shared_limit(
             config.base_url,
             config.model,
@@ -150,16 +156,17 @@ class EndpointModel:
         Raises:
             ModelError: the server refused, was silent, or gave something that is no answer.
         """
-        schema = request.response_schema if self._takes_schema else None
         tokens = estimated_tokens(request)
-        said = await self._whole(_body(self._config.model, request, schema), tokens)
-        if isinstance(said, _Failed) and schema is not None and said.status in _REFUSED_AS_IT_IS:
-            # Some servers know no schemas, some not this one's parts, and each says so in words of its own.
-            said = await self._whole(_body(self._config.model, request, None), tokens)
-            if isinstance(said, str):
-                self._takes_schema = False
+        wanted = _wishes(request) - self._not_taken
+        # Some servers know no schemas, some not this one's parts, some tell no chances, and each says so in words of
+        # its own: what is refused is asked with fewer wishes.
+        for wishes in _fewer_and_fewer(wanted):
+            said = await self._whole(_body(self._config.model, request, wishes), tokens)
+            if not (isinstance(said, _Failed) and _is_refused(said, wishes)):
+                break
         if isinstance(said, _Failed):
             raise said.error
+        self._not_taken |= wanted - wishes
         answer = self._read(said)
         self._limit.settle(tokens, answer.usage)
         return answer
@@ -234,6 +241,28 @@ class _Failed:
     status: int | None
 
 
+def _wishes(request: Request) -> frozenset[Wish]:
+    schema: frozenset[Wish] = frozenset() if request.response_schema is None else frozenset({"schema"})
+    return schema | {"chances"} if request.top_logprobs else schema
+
+
+def _fewer_and_fewer(wanted: frozenset[Wish]) -> Iterator[frozenset[Wish]]:
+    """All wishes first, then what is left when one of them is given up, then none."""
+    yield wanted
+    if len(wanted) > 1:
+        yield wanted - {"chances"}
+        yield wanted - {"schema"}
+    if wanted:
+        yield frozenset()
+
+
+def _is_refused(said: _Failed, wishes: frozenset[Wish]) -> bool:
+    """Whether the server may take the same request with fewer wishes."""
+    # OpenAI's own models that reason answer 403 to whoever asks for chances.
+    forbidden = said.status == 403 and "chances" in wishes and bool(_OF_CHANCES.search(said.error.what))
+    return said.status in _REFUSED_AS_IT_IS or forbidden
+
+
 class _Unusable(Exception):
     """A response that holds no answer; the text says why."""
 
@@ -304,7 +333,7 @@ def _patience_s(config: EndpointConfig) -> float:
     return (config.max_retries + 1) * config.timeout_s + config.max_retries * _LONGEST_WAIT_S
 
 
-def _body(model: str, request: Request, schema: dict[str, Any] | None) -> dict[str, Any]:
+def _body(model: str, request: Request, wishes: frozenset[Wish]) -> dict[str, Any]:
     sampling = request.sampling
     body: dict[str, Any] = {
         "model": model,
@@ -316,9 +345,11 @@ def _body(model: str, request: Request, schema: dict[str, Any] | None) -> dict[s
     }
     if sampling.stop:
         body["stop"] = list(sampling.stop)
-    if schema is not None:
-        named = {"name": "answer", "strict": True, "schema": schema}
+    if "schema" in wishes:
+        named = {"name": "answer", "strict": True, "schema": request.response_schema}
         body["response_format"] = {"type": "json_schema", "json_schema": named}
+    if "chances" in wishes:
+        body |= {"logprobs": True, "top_logprobs": request.top_logprobs}
     return body
 
 
@@ -354,7 +385,38 @@ def _answer(text: str, model: str) -> Answer:
         finish=_finish(finish),
         usage=_usage(body.get("usage")),
         model=served if isinstance(served, str) else model,
+        top=_top(choices[0].get("logprobs")),
     )
+
+
+def _top(told: object) -> tuple[tuple[Chance, ...], ...]:
+    """The chances in a choice; () where there are none, or not in the form of the OpenAI protocol."""
+    places = told.get("content") if isinstance(told, dict) else None
+    if not isinstance(places, list):
+        return ()
+    read = tuple(map(_chances, places))
+    return read if all(read) else ()
+
+
+def _chances(place: object) -> tuple[Chance, ...]:
+    """What is told of one place, the token that was written first, each token once; () where it is not told."""
+    written = _chance(place)
+    others = place.get("top_logprobs") if isinstance(place, dict) else None
+    if written is None:
+        return ()
+    found = {written.token: written}
+    for chance in map(_chance, others if isinstance(others, list) else []):
+        if chance is not None:
+            found.setdefault(chance.token, chance)
+    return tuple(found.values())
+
+
+def _chance(told: object) -> Chance | None:
+    token, logprob = (told.get("token"), told.get("logprob")) if isinstance(told, dict) else (None, None)
+    if not isinstance(token, str) or not isinstance(logprob, int | float):
+        return None
+    # Rounding may bring a logarithm above 0; what is no number is as good as ruled out.
+    return Chance(well_formed(token), float(min(logprob, 0.0)) if logprob > _RULED_OUT else _RULED_OUT)
 
 
 def _finish(reason: object) -> Finish:

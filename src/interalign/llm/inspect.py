@@ -1,6 +1,7 @@
 """Any model that Inspect AI knows, as a chat model: more than twenty providers, each with its own client.
 
-For an OpenAI-compatible server the endpoint backend is several times faster; this is for all the others.
+`InspectModel` opens one by its name, `EvalModel` takes one that an evaluation of Inspect's has opened. For an
+OpenAI-compatible server the endpoint backend is several times faster; this is for all the others.
 """
 
 from __future__ import annotations
@@ -13,15 +14,16 @@ from pydantic import ConfigDict, Field, ValidationError
 
 from interalign.errors import MissingExtra, ModelError
 from interalign.llm.endpoint import seed_of
-from interalign.llm.model import Answer, Finish, Request, Usage
+from interalign.llm.model import Answer, Chance, Finish, Request, Usage
 from interalign.messages import Chat, Value, well_formed
 
 if TYPE_CHECKING:
-    from inspect_ai.model import ChatMessage, GenerateConfig, ModelOutput, ModelUsage, ResponseSchema
+    from inspect_ai.model import ChatMessage, GenerateConfig, Logprob, Model, ModelOutput, ModelUsage, ResponseSchema
 
-__all__ = ["InspectConfig", "InspectModel"]
+__all__ = ["EvalModel", "InspectConfig", "InspectModel", "inspect_messages"]
 
 _SHOWN_CHARACTERS = 300
+_RULED_OUT = -9999.0
 _FINISH: dict[str, Finish] = {"stop": "stop", "max_tokens": "length", "model_length": "length"}
 
 
@@ -94,27 +96,76 @@ class InspectModel:
         Raises:
             ModelError: the provider refused, was silent, or gave something that is no answer.
         """
-        try:
-            said = await self._model.generate(_messages(request.messages), config=_config(self._config, request))
-        except Exception as error:
-            # Each provider raises errors of its own.
-            why = _failure(self.name, "gave no answer", error)
-            raise ModelError(why, mend="see what the provider says, and run the same command again.") from None
-        return self._read(said)
+        return await _ask(self._model, self.name, request, _config(self._config, request))
 
-    def _read(self, said: ModelOutput) -> Answer:
-        if said.error or not said.choices:
-            why = _one_line(said.error or "the output has no choices")
-            raise ModelError(f"{self.name} gave no usable answer: {why}.")
-        return Answer(
-            text=well_formed(said.completion),
-            finish=_FINISH.get(said.stop_reason, "other"),
-            usage=_usage(said.usage),
-            model=said.model or self._config.model,
+
+class EvalModel:
+    """A model that an evaluation of Inspect's has opened: connections, retries, cache and its end are Inspect's.
+
+    Args:
+        model: What `get_model` gave.
+        sampling: Whether a request's sampling counts, as far as the model's own settings leave it open. Without it
+            tokens are drawn as Inspect was told (`--temperature`, `--max-tokens`), which is for the model under test.
+    """
+
+    def __init__(self, model: Model, *, sampling: bool = True) -> None:
+        self._model = model
+        self._sampling = sampling
+
+    def __repr__(self) -> str:
+        return f"EvalModel({self.name!r})"
+
+    @property
+    def name(self) -> str:
+        """Provider and model, and that Inspect asks them."""
+        return f"{self._model}@inspect"
+
+    async def complete(self, request: Request) -> Answer:
+        """The model's answer to `request`.
+
+        Raises:
+            ModelError: the provider refused, was silent, or gave something that is no answer.
+            inspect_ai.util.LimitExceededError: a limit of the evaluation is reached.
+        """
+        return await _ask(self._model, self.name, request, self._settings(request))
+
+    def _settings(self, request: Request) -> GenerateConfig:
+        from inspect_ai.model import GenerateConfig
+
+        wished = _drawing(request) if self._sampling else {}
+        own = self._model.config.model_dump(exclude_none=True)
+        left_open = {field: value for field, value in wished.items() if field not in own}
+        return GenerateConfig(
+            seed=seed_of(request), response_schema=_schema(request), **left_open, **_chances_wished(request)
         )
 
 
-def _messages(chat: Chat) -> list[ChatMessage]:
+async def _ask(model: Model, name: str, request: Request, settings: GenerateConfig) -> Answer:
+    from inspect_ai.model import ModelRefusalError
+    from inspect_ai.util import LimitExceededError
+
+    try:
+        said = await model.generate(inspect_messages(request.messages), config=settings)
+    except (LimitExceededError, ModelRefusalError):
+        # The evaluation is to end its sample here: nothing went wrong that another answer could stand in for.
+        raise
+    except Exception as error:
+        # Each provider raises errors of its own.
+        why = _failure(name, "gave no answer", error)
+        raise ModelError(why, mend="see what the provider says, and run the same command again.") from None
+    if said.error or not said.choices:
+        raise ModelError(f"{name} gave no usable answer: {_one_line(said.error or 'the output has no choices')}.")
+    return Answer(
+        text=well_formed(said.completion),
+        finish=_FINISH.get(said.stop_reason, "other"),
+        usage=_usage(said.usage),
+        model=said.model or str(model),
+        top=_top(said),
+    )
+
+
+def inspect_messages(chat: Chat) -> list[ChatMessage]:
+    """The chat in Inspect's own messages."""
     from inspect_ai.model import ChatMessageAssistant, ChatMessageSystem, ChatMessageUser
 
     kinds = {"system": ChatMessageSystem, "user": ChatMessageUser, "assistant": ChatMessageAssistant}
@@ -124,12 +175,7 @@ def _messages(chat: Chat) -> list[ChatMessage]:
 def _config(config: InspectConfig, request: Request) -> GenerateConfig:
     from inspect_ai.model import GenerateConfig
 
-    sampling = request.sampling
     return GenerateConfig(
-        max_tokens=sampling.max_tokens,
-        temperature=sampling.temperature,
-        top_p=sampling.top_p,
-        stop_seqs=list(sampling.stop) or None,
         seed=seed_of(request),
         response_schema=_schema(request) if config.json_schema else None,
         max_connections=config.concurrency,
@@ -139,7 +185,41 @@ def _config(config: InspectConfig, request: Request) -> GenerateConfig:
         max_retries=config.max_retries,
         # The journal keeps answers; a second store would answer behind its back.
         cache=False,
+        **_drawing(request),
+        **_chances_wished(request),
     )
+
+
+def _drawing(request: Request) -> dict[str, Any]:
+    """How tokens are drawn, in Inspect's words."""
+    sampling = request.sampling
+    drawing: dict[str, Any] = {"max_tokens": sampling.max_tokens, "temperature": sampling.temperature}
+    if sampling.top_p < 1:
+        # 1 changes nothing, and some providers refuse it beside a temperature.
+        drawing["top_p"] = sampling.top_p
+    if sampling.stop:
+        drawing["stop_seqs"] = list(sampling.stop)
+    return drawing
+
+
+def _chances_wished(request: Request) -> dict[str, Any]:
+    return {"logprobs": True, "top_logprobs": request.top_logprobs} if request.top_logprobs else {}
+
+
+def _top(output: ModelOutput) -> tuple[tuple[Chance, ...], ...]:
+    """By place the token that was written, and after it others, each once; () where the provider tells nothing."""
+    told = output.choices[0].logprobs
+    return tuple(_chances(place) for place in told.content) if told is not None else ()
+
+
+def _chances(place: Logprob) -> tuple[Chance, ...]:
+    found: dict[str, Chance] = {}
+    for told in (place, *(place.top_logprobs or ())):
+        # Rounding may bring a logarithm above 0; what is no number is as good as ruled out.
+        likely = min(told.logprob, 0.0) if told.logprob > _RULED_OUT else _RULED_OUT
+        token = well_formed(told.token)
+        found.setdefault(token, Chance(token, likely))
+    return tuple(found.values())
 
 
 def _schema(request: Request) -> ResponseSchema | None:

@@ -149,7 +149,7 @@ class Journal:
 
     def put_many(self, calls: Iterable[Call]) -> list[Answer]:
         """Keep all calls or, on an error, none; returns what the journal holds for each, as `put` does."""
-        rows = [(call.key, call.request.model_dump_json(), call.answer.model_dump_json(), call.asked) for call in calls]
+        rows = [(call.key, _request(call.request), _answer(call.answer), call.asked) for call in calls]
         if not rows:
             return []
         with self._lock, translated(self._path, _WORDING), transaction(self._connection):
@@ -287,6 +287,15 @@ class _Journalled:
             return known
         answer = await self._model.complete(request)
         return await self._journal._run(key, Call(key, request, answer, asked=self._model.name)) or answer
+
+
+def _request(request: Request) -> str:
+    # What was not wished for is left out, and the row is as it was before there was that wish.
+    return request.model_dump_json(exclude=None if request.top_logprobs else {"top_logprobs"})
+
+
+def _answer(answer: Answer) -> str:
+    return answer.model_dump_json(exclude=None if answer.top else {"top"})
 
 
 def _settle(

@@ -14,12 +14,12 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from interalign.errors import MissingExtra, ModelError
 from interalign.llm.hardware import Precision, pick_device, pick_dtype
 from interalign.llm.libraries import quiet
-from interalign.llm.model import Answer, Request, Sampling, Usage
+from interalign.llm.model import Answer, Chance, Request, Sampling, Usage
 from interalign.llm.offline import OFFLINE_MODEL, resolve_model
 from interalign.llm.prefixes import Prefixes
 from interalign.messages import as_dicts
@@ -34,6 +34,9 @@ _QUIET_S = 0.03
 
 
 _LIKELY = 256
+
+_Seen: TypeAlias = tuple[list[int], list[float]]
+"""Tokens at one place of an answer, and the logarithms of their probabilities."""
 
 
 def load_checkpoint(name: str, *, device: str, dtype: torch.dtype) -> tuple[Any, Any]:
@@ -225,7 +228,8 @@ class LocalModel:
         sampling = requests[0].sampling
         prompts = [self._prompt(request) for request in requests]
         batch = self._prefixes.batch(prompts, self._tokenizer.pad_token_id)
-        noise = [_gumbel_sampler(sampling, requests, self._device)] if sampling.temperature > 0 else []
+        processors = [_gumbel_sampler(sampling, requests, self._device)] if sampling.temperature > 0 else []
+        watched = _watched(processors, max(request.top_logprobs for request in requests))
         with torch.inference_mode():
             output = self._model.generate(
                 input_ids=batch.ids.to(self._device),
@@ -233,16 +237,39 @@ class LocalModel:
                 past_key_values=batch.cache,
                 max_new_tokens=sampling.max_tokens,
                 do_sample=False,
-                logits_processor=LogitsProcessorList(noise),
+                logits_processor=LogitsProcessorList(processors if watched is None else [watched]),
                 return_dict_in_generate=True,
             )
         written = output.sequences[:, batch.ids.shape[1] :].tolist()
         lengths = [self._length(tokens) for tokens in written]
         self._prefixes.keep(batch, output.sequences.cpu(), lengths, output.past_key_values)
-        return [
+        answers = [
             self._answer(tokens[:length], len(prompt), sampling)
             for prompt, tokens, length in zip(prompts, written, lengths, strict=True)
         ]
+        if watched is None:
+            return answers
+        return [
+            answer.model_copy(update={"top": self._chances(tokens[:length], watched.rows(row), request.top_logprobs)})
+            for row, (request, answer, tokens, length) in enumerate(
+                zip(requests, answers, written, lengths, strict=True)
+            )
+        ]
+
+    def _chances(self, tokens: list[int], seen: list[_Seen], wanted: int) -> tuple[tuple[Chance, ...], ...]:
+        """The chances at each place of an answer; its end mark, which is no text, has none."""
+        places = len(tokens) - (tokens[-1] in self._ends) if wanted else 0
+        return tuple(self._place(tokens[max(place - 1, 0) : place], seen[place], wanted + 1) for place in range(places))
+
+    def _place(self, before: list[int], seen: _Seen, count: int) -> tuple[Chance, ...]:
+        # What a token adds to a text may depend on the one before it, as where that one begins a line.
+        lead = self._tokenizer.decode(before, skip_special_tokens=True)
+        texts = self._tokenizer.batch_decode([[*before, one] for one in seen[0][:count]], skip_special_tokens=True)
+        found: dict[str, Chance] = {}
+        for text, logprob in zip(texts, seen[1][:count], strict=True):
+            token = text.removeprefix(lead)
+            found.setdefault(token, Chance(token, min(logprob, 0.0)))
+        return tuple(found.values())
 
     def _prompt(self, request: Request) -> list[int]:
         text = self._tokenizer.apply_chat_template(
@@ -338,6 +365,34 @@ def _nucleus(logits: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Te
     # A token stays when those before it do not reach the share yet, so the likeliest one always does.
     before = torch.cat([torch.zeros_like(reached[:, :1]), reached[:, :-1]], dim=-1)
     return top.masked_fill(before >= top_p, -torch.inf), indices
+
+
+def _watched(processors: Sequence[Any], wanted: int) -> Any:
+    """A logits processor that does what `processors` do, and remembers how likely tokens were before they did.
+
+    At each step it keeps the token that is taken and the `wanted` likeliest ones, likeliest first. None when no chances
+    are wanted.
+    """
+    import torch
+    from transformers import LogitsProcessor
+
+    class Watched(LogitsProcessor):
+        def __init__(self) -> None:
+            self.steps: list[tuple[list[list[int]], list[list[float]]]] = []
+
+        def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
+            logprobs = scores.float().log_softmax(-1)
+            for processor in processors:
+                scores = processor(input_ids, scores)
+            taken = scores.argmax(-1, keepdim=True)
+            ids = torch.cat([taken, logprobs.topk(min(wanted, logprobs.shape[-1])).indices], dim=-1)
+            self.steps.append((ids.tolist(), logprobs.gather(-1, ids).tolist()))
+            return scores
+
+        def rows(self, row: int) -> list[_Seen]:
+            return [(ids[row], logprobs[row]) for ids, logprobs in self.steps]
+
+    return Watched() if wanted else None
 
 
 def _row_seed(request: Request) -> int:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Annotated, Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 from pydantic import Field
 
 from interalign.messages import Chat, Value
 
-__all__ = ["Answer", "ChatModel", "Finish", "Request", "Sampling", "Usage", "call_key"]
+__all__ = ["Answer", "Chance", "ChatModel", "Finish", "Request", "Sampling", "Usage", "call_key"]
 
 Finish: TypeAlias = Literal["stop", "length", "other"]
 Count: TypeAlias = Annotated[int, Field(ge=0)]
@@ -43,6 +43,8 @@ class Request(Value):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     response_schema: dict[str, Any] | None = None
     """JSON schema of the answer. A wish: servers that cannot keep to it answer freely, so whoever asks must check."""
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] = 0
+    """How many of the likeliest tokens to name at each place of the answer. A wish too: not every server tells them."""
 
 
 class Usage(Value):
@@ -53,6 +55,13 @@ class Usage(Value):
     cached_tokens: Count = 0
 
 
+class Chance(NamedTuple):
+    """A token that the model wrote, or could have written, and the natural logarithm of how likely it was."""
+
+    token: str
+    logprob: Annotated[float, Field(le=0)]
+
+
 class Answer(Value):
     """What a model said. `finish` is `length` when `max_tokens` cut it; `model` is the name that the server gave."""
 
@@ -60,6 +69,8 @@ class Answer(Value):
     finish: Finish
     usage: Usage
     model: str
+    top: tuple[Annotated[tuple[Chance, ...], Field(min_length=1)], ...] = ()
+    """By place, the token that was written and after it others, likeliest first; () where they were not told."""
 
 
 @runtime_checkable
@@ -80,10 +91,12 @@ def call_key(model: str, request: Request) -> str:
     """The SHA-256, in hexadecimal, of everything that decides an answer: model name, sampling, messages, sample, seed.
 
     Defaults are part of it, so an answer is never replayed under a default that has changed since. A schema is part of
-    it where there is one: journals from before there were schemas stay valid.
+    it where there is one, and so are chances: journals from before there were such wishes stay valid.
     """
     content = {"model": model, **request.model_dump(mode="json")}
     if request.response_schema is None:
         del content["response_schema"]
+    if not request.top_logprobs:
+        del content["top_logprobs"]
     canonical = json.dumps(content, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from interalign.errors import InputError
-from interalign.llm.model import Answer, Request, Usage, call_key
+from interalign.llm.model import Answer, Chance, Request, Usage, call_key
 
 __all__ = ["ScriptedModel"]
+
+_TOKEN = re.compile(r"\d|\s+|[^\d\s]+")
 
 
 class ScriptedModel:
     """Answers by a function of the request, or from a list of replies.
 
     From a list, the content of the request picks the reply, not the order of the calls: the same request always gets
-    the same one, whatever else is in flight. Sampling is ignored. Usage counts words between white space.
+    the same one, whatever else is in flight. Sampling is ignored. Usage counts words between white space. A
+    script has no doubts: where chances are wished for, each token of its answer has probability 1.
 
     Raises:
         InputError: the list is empty, or one text stands where a list of texts belongs.
@@ -44,7 +48,8 @@ class ScriptedModel:
             prompt_tokens=sum(len(message.content.split()) for message in request.messages),
             completion_tokens=len(text.split()),
         )
-        return Answer(text=text, finish="stop", usage=usage, model=self._name)
+        top = tuple((Chance(token, 0.0),) for token in _TOKEN.findall(text)) if request.top_logprobs else ()
+        return Answer(text=text, finish="stop", usage=usage, model=self._name, top=top)
 
     def _text(self, request: Request) -> str:
         if callable(self._reply):

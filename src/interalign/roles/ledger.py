@@ -7,6 +7,7 @@ model as the user, the inducer writes it from the chat.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import TypeAlias
 
 from pydantic import Field
@@ -16,7 +17,7 @@ from interalign.personas.description import Kind
 from interalign.personas.persona import Fact
 from interalign.personas.style import Dimension, StyleValue
 
-__all__ = ["Disclosure", "Ledger", "Reaction", "Stated", "disclosed_facts", "stated_so_far"]
+__all__ = ["Disclosure", "Ledger", "Reaction", "Stated", "disclosed_facts", "disclosed_texts", "stated_so_far"]
 
 
 class Reaction(Value):
@@ -67,6 +68,12 @@ Ledger: TypeAlias = Sequence[Disclosure]
 def disclosed_facts(ledger: Ledger) -> tuple[Fact, ...]:
     """All facts shown so far, in the order in which they came out, each once."""
     return tuple(dict.fromkeys(fact for entry in ledger for fact in entry.facts))
+
+
+def disclosed_texts(ledger: Ledger) -> tuple[str, ...]:
+    """All facts shown and all that a model found disclosed, in words, in the order in which it came out, each once."""
+    told = ([*(f"{fact.slot}: {fact.term}" for fact in one.facts), *(at.text for at in one.stated)] for one in ledger)
+    return tuple(dict.fromkeys(chain.from_iterable(told)))
 
 
 def stated_so_far(ledger: Ledger) -> tuple[Stated, ...]:

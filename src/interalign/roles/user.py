@@ -73,7 +73,7 @@ def refuse_unplayable(persona: Persona) -> None:
             f"Persona {persona.id} cannot be played by rules, because of its "
             f"{', '.join(part for part, is_wrong in wrong.items() if is_wrong)}.",
             mend="use personas that `interalign personas compose` has made, or let language models play them "
-            "(`interalign simulate --model`, simulate.roles in a recipe); the benchmark has rule-based users only.",
+            "(`interalign simulate --model`, `interalign eval --roles`; simulate.roles, benchmark.roles in a recipe).",
         )
 
 

@@ -25,8 +25,10 @@ from interalign.roles.llm.player import (
     Player,
     RoleConfig,
     RoleFailure,
+    Unreadable,
     WeightedModel,
     all_or_first_error,
+    exchange,
     instructions,
     moment,
     prompt_hashes,
@@ -38,7 +40,7 @@ from interalign.roles.responder import policy_prompt
 from tests.llm.servers import completion, error, serving
 from tests.roles.llm.stage import CHAT, INJECTION, PERSONA, SAMPLING, Heard, inside, lines
 
-ROLES = ("user", "checker", "inducer", "tailored", "generic", "judge")
+ROLES = ("user", "checker", "inducer", "tailored", "generic", "judge", "rater", "helpfulness")
 
 
 class Colour(Form):
@@ -127,6 +129,21 @@ def test_anything_else_is_asked_for_once_more_and_then_fails(text: str, why: str
     assert len(stubborn.requests) == 2
 
 
+def test_what_a_reader_cannot_use_is_asked_for_again_with_the_same_wishes() -> None:
+    def read(text: str) -> int:
+        if not text.isdigit():
+            raise Unreadable("it is no number")
+        return int(text)
+
+    heard = Heard(["many", "12"])
+    number, answer = asyncio.run(heard.player.ask_until_read(read, "7", "how many?", 3, top_logprobs=2))
+    assert (number, answer.text) == (12, "12")
+    assert [request.top_logprobs for request in heard.requests] == [2, 2]
+    assert "it is no number" in heard.requests[1].messages[-1].content
+    with pytest.raises(RoleFailure, match="it is no number"):
+        asyncio.run(Heard(["many"]).player.ask_until_read(read, "7", "how many?", 3))
+
+
 def test_a_role_can_be_played_by_a_server(monkeypatch: pytest.MonkeyPatch) -> None:
     async def ask() -> tuple[Colour, str]:
         async with EndpointModel(EndpointConfig(base_url=server.base_url, model="m", max_retries=0)) as model:
@@ -148,6 +165,7 @@ def test_no_text_leaves_its_tag(profile: str, personality: str, said: list[str])
     assert lines(whole) == [{"user": message.content} for message in chat]
     assert lines(end) == lines(whole)[-2:]
     assert json.loads(inside(end, "known")) == [*said, INJECTION]
+    assert end.endswith(exchange(chat)) and lines(exchange(chat)) == lines(end)
     for prompt in (whole, end):
         assert inside(prompt, "persona") == as_data({"profile": persona.profile, "personality": personality})
     assert inside(tagged("x", said), "x") == as_data(said)

@@ -25,7 +25,7 @@ from interalign.roles.llm.user import LLMUser
 from tests.roles.llm.stage import INJECTION, PERSONA, seeded
 
 TURNS = 5
-ROLES = ("user", "inducer", "tailored", "generic", "judge", "checker")
+ROLES = ("user", "inducer", "tailored", "generic", "judge", "checker", "grader", "rater", "helpfulness")
 
 
 class Turn(NamedTuple):

@@ -10,37 +10,25 @@ whether a reply forgets or misquotes that goes unjudged, while "the second one" 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import chain, combinations, permutations
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
-
-from pydantic import BeforeValidator
+from itertools import combinations, permutations
+from typing import ClassVar, Literal, TypeAlias
 
 from interalign.messages import Chat
 from interalign.personas.persona import Persona
 from interalign.roles.judge import Comparison, Judgement, Verdict, Vote
-from interalign.roles.ledger import Ledger
-from interalign.roles.llm.player import Form, Player, RoleFailure, all_or_first_error, moment, tagged
+from interalign.roles.ledger import Ledger, disclosed_texts
+from interalign.roles.llm.player import Form, Player, RoleFailure, Score, all_or_first_error, moment, tagged
 from interalign.run import derive_seed
 
 __all__ = ["LLMJudge"]
-
-
-def _number(score: Any) -> Any:
-    # To Python, true is 1.
-    if isinstance(score, bool):
-        raise ValueError("Input should be a number")
-    return score
-
-
-_Score: TypeAlias = Annotated[Literal[1, 2, 3, 4, 5], BeforeValidator(_number)]
 
 
 class _Ballot(Form):
     example: ClassVar[str] = '{"better": "A"|"B"|"tie", "score_a": 1-5, "score_b": 1-5}'
 
     better: Literal["A", "B", "tie"]
-    score_a: _Score
-    score_b: _Score
+    score_a: Score
+    score_b: Score
 
 
 _Ballots: TypeAlias = Mapping[tuple[int, int], tuple[_Ballot, str] | None]
@@ -62,7 +50,7 @@ class LLMJudge:
         Raises:
             ModelError: the server refused or was silent.
         """
-        place = moment(persona, "disclosed", _disclosed(ledger), chat)
+        place = moment(persona, "disclosed", disclosed_texts(ledger), chat)
         orders = list(permutations(range(len(replies)), 2))
         answers = await all_or_first_error(
             self._ballot(place, replies[a], replies[b], derive_seed(seed, a, b), seed) for a, b in orders
@@ -79,12 +67,6 @@ class LLMJudge:
             return await self._player.ask_for(_Ballot, data, seed, draw=draw)
         except RoleFailure:
             return None
-
-
-def _disclosed(ledger: Ledger) -> list[str]:
-    """What the person has given away, in the order in which it came out, each once."""
-    told = ([*(f"{fact.slot}: {fact.term}" for fact in one.facts), *(at.text for at in one.stated)] for one in ledger)
-    return list(dict.fromkeys(chain.from_iterable(told)))
 
 
 def _verdict(ballots: _Ballots, reply: int) -> Verdict | None:

@@ -11,14 +11,14 @@ import asyncio
 import hashlib
 import math
 import re
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
-from functools import cache
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
 from random import Random
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from interalign.errors import InputError, ModelError, StopWork, StorageError
 from interalign.llm.backends import ModelConfig
@@ -33,12 +33,17 @@ __all__ = [
     "Player",
     "RoleConfig",
     "RoleFailure",
+    "Score",
+    "Unreadable",
     "WeightedModel",
     "all_or_first_error",
+    "exchange",
     "instructions",
     "moment",
     "packaged",
     "prompt_hashes",
+    "read_form",
+    "schema_of",
     "setting",
     "tagged",
 ]
@@ -73,6 +78,16 @@ class Form(Value):
     example: ClassVar[str]
 
 
+def _number(score: Any) -> Any:
+    # To Python, true is 1.
+    if isinstance(score, bool):
+        raise ValueError("Input should be a number")
+    return score
+
+
+Score: TypeAlias = Annotated[Literal[1, 2, 3, 4, 5], BeforeValidator(_number)]
+"""A field of a form that holds a score."""
+
 F = TypeVar("F", bound=Form)
 T = TypeVar("T")
 
@@ -103,7 +118,13 @@ class Player:
         return await self.reply(_one(data), seed, schema=schema, draw=draw)
 
     async def reply(
-        self, chat: Chat, seed: int, *, schema: dict[str, Any] | None = None, draw: int | None = None
+        self,
+        chat: Chat,
+        seed: int,
+        *,
+        schema: dict[str, Any] | None = None,
+        draw: int | None = None,
+        top_logprobs: int = 0,
     ) -> Answer:
         """The answer to a chat after the instructions.
 
@@ -112,6 +133,7 @@ class Player:
             seed: Of the answer.
             schema: JSON schema that the answer is wished to keep to.
             draw: Seed that draws the model; without one `seed` does.
+            top_logprobs: How many of the likeliest tokens are wished for at each place of the answer.
 
         Raises:
             ModelError: there is no usable answer.
@@ -119,7 +141,13 @@ class Player:
         model = self.pick(seed if draw is None else draw)
         messages = (Message(role="system", content=self.instructions), *chat)
         return await model.complete(
-            Request(messages=messages, sampling=self._sampling, seed=seed, response_schema=schema)
+            Request(
+                messages=messages,
+                sampling=self._sampling,
+                seed=seed,
+                response_schema=schema,
+                top_logprobs=top_logprobs,
+            )
         )
 
     async def ask_for(self, form: type[F], data: str, seed: int, *, draw: int | None = None) -> tuple[F, str]:
@@ -129,18 +157,38 @@ class Player:
             RoleFailure: the second answer cannot be read either.
             ModelError: there is no usable answer.
         """
+        read, answer = await self.ask_until_read(
+            partial(read_form, form), form.example, data, seed, schema=schema_of(form), draw=draw
+        )
+        return read, answer.model
+
+    async def ask_until_read(
+        self, read: Callable[[str], T], example: str, data: str, seed: int, **wishes: Any
+    ) -> tuple[T, Answer]:
+        """What `read` makes of the answer to one message, after one attempt to mend it, and that answer.
+
+        Args:
+            read: Reads an answer's text; raises Unreadable.
+            example: The form of the answer, for a model that has missed it.
+            data: The message.
+            seed: Of the answer.
+            wishes: See `reply`.
+
+        Raises:
+            RoleFailure: the second answer cannot be read either.
+            ModelError: there is no usable answer.
+        """
         chat = _one(data)
-        schema = _schema(form)
-        answer = await self.reply(chat, seed, schema=schema, draw=draw)
+        answer = await self.reply(chat, seed, **wishes)
         try:
-            return _read(form, answer.text), answer.model
-        except _Unreadable as problem:
-            repair = packaged("repair").format(problem=problem, form=form.example)
+            return read(answer.text), answer
+        except Unreadable as problem:
+            repair = packaged("repair").format(problem=problem, form=example)
         chat = (*chat, Message(role="assistant", content=answer.text), *_one(repair))
-        answer = await self.reply(chat, seed, schema=schema, draw=draw)
+        answer = await self.reply(chat, seed, **wishes)
         try:
-            return _read(form, answer.text), answer.model
-        except _Unreadable as problem:
+            return read(answer.text), answer
+        except Unreadable as problem:
             cut = " (it was cut off at max_tokens)" if answer.finish == "length" else ""
             what = f"{answer.model} gave an answer that cannot be read: {problem}{cut}."
         raise RoleFailure(what, mend="raise max_tokens, or give the role another model.")
@@ -155,12 +203,13 @@ async def all_or_first_error(calls: Iterable[Awaitable[T]]) -> list[T]:
     return [one for one in ended if not isinstance(one, BaseException)]
 
 
-class _Unreadable(Exception):
+class Unreadable(Exception):
     """An answer that is not what was asked for; the text says why, in words that a model can mend it by."""
 
 
 @cache
-def _schema(form: type[Form]) -> dict[str, Any]:
+def schema_of(form: type[Form]) -> dict[str, Any]:
+    """The JSON schema of a form."""
     return form.model_json_schema()
 
 
@@ -168,15 +217,19 @@ def _one(content: str) -> Chat:
     return (Message(role="user", content=content),)
 
 
-def _read(form: type[F], text: str) -> F:
-    """The answer in a text that is its JSON, or one block of code with it; nothing is fished out of prose."""
+def read_form(form: type[F], text: str) -> F:
+    """The answer in a text that is its JSON, or one block of code with it; nothing is fished out of prose.
+
+    Raises:
+        Unreadable: the text is nothing of that form.
+    """
     fenced = _FENCED.fullmatch(text)
     try:
         return form.model_validate_json(fenced[1] if fenced else text, strict=True)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise _Unreadable(f"{where}: {first['msg']}" if where else first["msg"]) from None
+        raise Unreadable(f"{where}: {first['msg']}" if where else first["msg"]) from None
 
 
 def setting(persona: Persona, chat: Chat) -> str:
@@ -194,7 +247,12 @@ def moment(persona: Persona, tag: str, shown: Sequence[str], chat: Chat) -> str:
             of the chat before the last exchange.
         chat: Of it, the last message and the one before are given.
     """
-    return f"{_person(persona)}\n\n{tagged(tag, shown)}\n\n{_lines(chat[-2:])}"
+    return f"{_person(persona)}\n\n{tagged(tag, shown)}\n\n{exchange(chat)}"
+
+
+def exchange(chat: Chat) -> str:
+    """The last message of a chat and the one before, for a prompt that needs no more."""
+    return _lines(chat[-2:])
 
 
 def _person(persona: Persona) -> str:
@@ -215,7 +273,8 @@ def instructions(role: str, path: str | None = None) -> str:
     """What the models that play a role are told, from the package or from a file in its place.
 
     Args:
-        role: `user`, `inducer`, `judge`, or `tailored` and `generic`, who are told what every policy is.
+        role: `user`, `inducer`, `judge`, `rater`, `helpfulness`, or `tailored` and `generic`, who are told what every
+            policy is.
         path: The file (`RoleConfig.prompt`).
 
     Raises:

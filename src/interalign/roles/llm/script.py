@@ -52,6 +52,9 @@ _ADVICE = (
     "Leave it for a day, then look again.",
 )
 _ENDS = ("The rest can wait.", "Nothing more is needed for now.", "It gets easier from there.")
+_CURT = frozenset(_WORD.findall("impatient blunt brief terse quiet reserved taciturn curt busy laconic direct gruff"))
+_CURT_LENGTH, _USUAL_LENGTH = (3, 35), (8, 90)
+_HEAP = 3
 _TAKEN_UP = ("As you said: {told}", "What you mentioned counts here: {told}", "With this in mind: {told}")
 
 
@@ -64,6 +67,9 @@ def scripts() -> dict[str, ScriptedModel]:
         "generic": _generic,
         "judge": _judge,
         "checker": lambda request, random: json.dumps({"faults": []}),
+        "grader": _grader,
+        "rater": _rater,
+        "helpfulness": _helpfulness,
     }
     return {role: _scripted(f"scripted {role}", play) for role, play in plays.items()}
 
@@ -126,6 +132,52 @@ def _judge(request: Request, random: Random) -> str:
     return json.dumps({"better": better, "score_a": min(1 + a // 2, 5), "score_b": min(1 + b // 2, 5)})
 
 
+def _grader(request: Request, random: Random) -> str:
+    """A statement is true when most of its words stand in the persona; a disclosed thing is found in such a one."""
+    prompt = request.messages[1].content
+    person = " ".join(_inside(prompt, "persona").values())
+    disclosed, statements = _inside(prompt, "disclosed"), _inside(prompt, "statements")
+    marks = {
+        "true": [int(number) for number, text in statements.items() if _told(text, person)],
+        "found": [int(number) for number, text in disclosed.items() if _told(text, " ".join(statements.values()))],
+    }
+    return json.dumps(marks)
+
+
+def _rater(request: Request, random: Random) -> str:
+    """High for a reply that takes up one or two things told, at the length that the person likes.
+
+    To pile them up, to shout, or to say what is of the persona and has not been told costs points.
+    """
+    prompt = request.messages[1].content
+    persona, disclosed, reply = (_inside(prompt, tag) for tag in ("persona", "disclosed", "reply"))
+    told = " ".join([*disclosed, *chain.from_iterable(line.values() for line in _chat(prompt))])
+    untold = [one for kind in _KINDS for one in _sentences(persona[kind]) if not _told(one, told)]
+    honest = not any(_told(one, reply) and len(_content(one)) > 1 for one in untold)
+    taken_up = sum(_told(one.rpartition(": ")[2], reply) for one in disclosed)
+    least, most = _CURT_LENGTH if _CURT & set(_WORD.findall(persona["personality"].casefold())) else _USUAL_LENGTH
+    length = len(_WORD.findall(reply))
+    style = 5 - 2 * (length < least) - 2 * (length > most) - 2 * (reply.count("!") > 2) - (taken_up >= _HEAP)
+    content = 1 if taken_up >= _HEAP or not length else 2 + bool(_shared(reply, _last(prompt))) + 2 * (taken_up > 0)
+    score = (style + content + 1) // 2
+    marks = {"score": score if honest else max(1, min(score - 1, 3)), "style": max(style, 1), "content": content}
+    return json.dumps({**marks, "honest": honest})
+
+
+def _helpfulness(request: Request, random: Random) -> str:
+    """High for a reply of some length that shares words with the message and does not go in circles."""
+    prompt = request.messages[1].content
+    said = _WORD.findall(_inside(prompt, "reply").casefold())
+    circles = len(set(said)) < 0.6 * len(said)
+    shared = len(_shared(" ".join(said), _last(prompt)))
+    return json.dumps({"score": 1 if circles or len(said) < 3 else 2 + (len(said) >= 12) + min(shared, 2)})
+
+
+def _last(prompt: str) -> str:
+    """The last message of the chat, "" where nobody has said anything."""
+    return next((said for line in reversed(_chat(prompt)) for said in line.values()), "")
+
+
 def _inside(prompt: str, tag: str) -> Any:
     return json.loads(prompt.split(f"<{tag}>", 1)[1].split(f"</{tag}>", 1)[0])
 
@@ -158,10 +210,21 @@ def _cycled(of: Sequence[str], place: int) -> str:
     return of[place % len(of)]
 
 
-_PRONOUNS = {"he": ("him", "his"), "she": ("her", "her"), "they": ("them", "their")}
-_ADVERB = r"(?:(?:never|always|often|rarely|still|also|only|hardly|now|once|usually|sometimes) )?"
-_VERB = r"(?:was|had|[^\W\d_]+s|[^\W\d_]+ed)\b"
-_NAMED = re.compile(rf"\b([^\W\d_]{{2,}})(?=['’]s\b| {_ADVERB}{_VERB})")
+_PRONOUNS = {
+    "he": ("him", "his", "himself"),
+    "she": ("her", "her", "herself"),
+    "they": ("them", "their", "themselves"),
+}
+_ADVERB = (
+    r"(?:(?:never|always|often|rarely|still|also|only|hardly|now|nowadays|once|usually|sometimes|then|soon|even) )?"
+)
+_VERB = r"(?:was|had|(?![A-Z])[^\W\d_]+s|(?![A-Z])[^\W\d_]+ed)\b"
+_AFTER_HER = (
+    "a about again an and any as at away back because before but by down every for from if in into look laugh none of "
+    "off on or out over some so than that the through to until up what when while who whom with without"
+)
+_ASIDE = r"(?=[\da-z])(?!who|which)[^,;.!?]{1,60}"
+_NAMED = re.compile(rf"\b([^\W\d_]{{2,}}(?:-[^\W\d_]+)*)(?=['’]s\b| {_ADVERB}{_VERB}|, {_ASIDE}, {_ADVERB}{_VERB})")
 
 
 class _Person(NamedTuple):
@@ -170,40 +233,140 @@ class _Person(NamedTuple):
     subject: str
     object: str
     possessive: str
+    reflexive: str
     verbs: dict[str, str]
 
 
-_I = _Person("I", "me", "my", {"is": "am", "are": "am", "was": "was", "were": "was"})
-_YOU = _Person("you", "you", "your", {"is": "are", "are": "are", "was": "were", "were": "were"})
+_I = _Person("I", "me", "my", "myself", {"is": "am", "are": "am", "was": "was", "were": "was"})
+_YOU = _Person("you", "you", "your", "yourself", {"is": "are", "are": "are", "was": "were", "were": "were"})
 _VERBS = {"has": "have", "does": "do", "goes": "go"}
 
 
 def _retold(sentence: str, text: str, name: str | None, person: _Person) -> str:
     """A sentence of a text about somebody in the first or second person; simple English verbs follow."""
     pronoun = _pronoun(text)
-    them, their = _PRONOUNS[pronoun]
+    if pronoun is None and name is None:
+        sentence = _with_subject(sentence, person)
+    pronoun = pronoun or "they"
+    them, their, themselves = _PRONOUNS[pronoun]
     if name is not None:
         sentence = re.sub(rf"\b{name}['’]s\b", person.possessive, sentence)
+        sentence = re.sub(
+            rf"\b{name}, ({_ASIDE}), (?={_ADVERB}{_VERB})", rf"{pronoun} is \1 and {pronoun} ", sentence, count=1
+        )
         sentence = re.sub(rf"\b{name}\b(?= {_ADVERB}{_VERB})", pronoun, sentence)
         sentence = re.sub(rf"\b{name}\b", person.object, sentence)
-    sentence = re.sub(rf"\b{their}(?= \w)", person.possessive, sentence, flags=re.I)
-    sentence = re.sub(rf"\b(?:{them}|{their})\b", person.object, sentence, flags=re.I)
+    if _pronoun(text) is not None:
+        sentence = re.sub(rf"\b{themselves}\b", person.reflexive, sentence, flags=re.I)
+        # "Her" stands for two words: "her wife", and "sends her out".
+        owned = rf"(?= (?!(?:{'|'.join(_AFTER_HER.split())})\b)\w)" if their == them else r"(?= \w)"
+        sentence = re.sub(rf"\b{their}{owned}", person.possessive, sentence, flags=re.I)
+        sentence = re.sub(rf"\b(?:{them}|{their})\b", person.object, sentence, flags=re.I)
     clause = rf"\b{pronoun} ({_ADVERB})(\w+)"
     sentence = re.sub(clause, lambda it: f"{person.subject} {it[1]}{_verb(it[2], person)}", sentence, flags=re.I)
     sentence = re.sub(rf"\b{pronoun}\b", person.subject, sentence, flags=re.I)
+    sentence = _agreeing(sentence, person)
     return sentence[:1].upper() + sentence[1:]
 
 
-def _pronoun(text: str) -> str:
+def _pronoun(text: str) -> str | None:
+    """Which pronoun a text uses of the person; None where it uses none, as notes do."""
     words = _WORD.findall(text.casefold())
     used = {pronoun: sum(map(words.count, {pronoun, *_PRONOUNS[pronoun]})) for pronoun in ("he", "she")}
-    return max(used, key=lambda pronoun: used[pronoun]) if any(used.values()) else "they"
+    if any(used.values()):
+        return max(used, key=lambda pronoun: used[pronoun])
+    # Them alone may be anything: evenings with a second job in them.
+    return "they" if {"they", "their"} & set(words) else None
 
 
 def _name(profile: str) -> str | None:
     """The name of a person, where the first sentence of the profile has one before a verb."""
-    names = [one for one in _NAMED.findall("".join(_sentences(profile)[:1])) if one.istitle()]
+    names = [one for one in _NAMED.findall("".join(_sentences(profile)[:1])) if one[0].isupper() and not one.isupper()]
     return next((one for one in names if one.casefold() not in _LITTLE), None)
+
+
+# Verbs that follow on an "and" or a comma; other words there may as well be nouns in the plural.
+_DEEDS = frozenset(
+    _WORD.findall(
+        "am are be have do go add admit answer apologise argue ask avoid bake believe belong borrow breed bring build "
+        "buy call carry carve change check chew climb coach collect come complain cook count cry cut cycle dance decide "
+        "demand dislike distrust do dread drink drive eat embroider expect explain fall feed feel find finish follow "
+        "forget get give grill grow hate have hear help hide hold hope hum insist iron jump keep know lack laugh learn "
+        "leave let like listen live look lose love make mean mend need notice offer owe own paint pay photograph plan "
+        "play point practise prefer program promise put raise read refuse remember rent repair repeat ring roast row "
+        "run sail save say see sell send set share shovel show sign sing sit skateboard skip sleep slip speak spell spend "
+        "stand start stay stir swallow swim take talk teach tease tell think train treat trust try turn use visit wait "
+        "walk want watch wear work worry write"
+    )
+)
+_DETERMINER = r"(?:a|an|the|my|your|every|each|no|any|what|whatever|whoever|it|them|nothing|everything)"
+_WHEN = r"(?:(?:(?:on|in|at) (?:an?|the|my) (?:\w+ ){1,2}?|an? \w+ later )(?=\w+s\b))?"
+_INNER = r"(?:who|which|that|whom|whose|what|where|when|while|because(?! of)|until|since|if|whether|how|why|whatever|whoever)"
+
+
+def _agreeing(sentence: str, person: _Person) -> str:
+    """A sentence in which the further verbs of the person follow the first: I cook and bake, read a lot and sing."""
+    begun = own = listed = False
+
+    def turned(it: re.Match[str]) -> str:
+        nonlocal begun, own, listed
+        if it["joint"] is None:
+            own = it["own"] is not None
+            begun = own or (begun and it["stop"] is None)
+            listed = listed and begun
+            return it[0]
+        comma, verb = it["joint"].startswith(","), _verb(it["verb"], person)
+        if verb == it["verb"] or not (it["certain"] or it["verb"] in person.verbs or verb in _DEEDS):
+            own = own and (not comma or it["joint"] == ", ")
+            return it[0]
+        # Behind a comma the person goes on, also after what is said of somebody else.
+        own = begun and (own or comma or listed)
+        listed = own and (listed or comma)
+        return f"{it['joint']}{verb}" if own else it[0]
+
+    steps = (
+        rf"(?P<own>\b{person.subject} {_ADVERB}\w+\b(?!,))|(?P<stop>[;:])|\b{_INNER}\b(?: (?!{person.subject}\b)\w+)?|"
+        rf"(?P<joint>(?:, (?:(?:and|or|but|yet) )?|\b(?:and|or|but|yet) ){_ADVERB}{_WHEN})(?!{_INNER}\b|{person.subject}\b)"
+        rf"(?P<verb>[a-z]+)\b(?![’',-])(?P<certain>(?= {_DETERMINER}\b))?"
+    )
+    return re.sub(steps, turned, sentence)
+
+
+_OPENING = r"^((?:(?:when|if|once|after|before|while|in|on|at|with|without)\b[^,;:.]*, )?)"
+_SUBJECTLESS = re.compile(
+    rf"{_OPENING}({_ADVERB})((?:cannot|can|will|would|has|is|does|[^\W\d_]{{2,}}(?<![su])s)\b)"
+    r"(?! (?:are|were|have|do|and|or|of|count|come|go|get|make|need)\b)(?=[ .:])",
+    re.IGNORECASE,
+)
+_LEANS_ON = (
+    "about above after around as at before beyond but by for from in of on once over to towards under until when while "
+    "with within without and"
+)
+_STATE = re.compile(
+    r"(?:(?:just as|too|very|quite|rather|not|never|always|often|still|also|so|as) |[^\W\d_]+ly )*"
+    r"[^\W\d_-]+(?<!ness)(?<!tion)(?<!ment)(?<!ity)(?<!ship)(?<!ance)(?<!(?<!ou)s)"
+    rf"(?=[,.:;!]| (?:{'|'.join(_LEANS_ON.split())})\b)",
+    re.IGNORECASE,
+)
+
+
+def _with_subject(sentence: str, person: _Person) -> str:
+    """A sentence of notes, such as "Curt, and hides it." or "Wants a figure.", as one about the person."""
+    first = sentence.split(maxsplit=1)[0].casefold().strip(",.:;!?")
+    if _SUBJECTLESS.match(sentence):
+        sentence = _SUBJECTLESS.sub(
+            lambda it: f"{it[1]}{person.subject} {it[2].lower()}{_verb(it[3].lower(), person)}", sentence
+        )
+    elif (first not in _LITTLE or first in ("not", "so", "as")) and _STATE.match(sentence):
+        sentence = f"{person.subject} {person.verbs['is']} {sentence[:1].lower()}{sentence[1:]}"
+    else:
+        return sentence
+    return re.sub(r"(?<=[:;] )([a-z]+s)(?= (?!are\b|were\b|have\b))", lambda it: _resumed(it[1], person), sentence)
+
+
+def _resumed(word: str, person: _Person) -> str:
+    verb = _verb(word, person)
+    return f"{person.subject} {verb}" if verb in _DEEDS else word
 
 
 def _verb(verb: str, person: _Person) -> str:
@@ -212,5 +375,5 @@ def _verb(verb: str, person: _Person) -> str:
     if verb in _LITTLE or not verb.endswith("s") or verb.endswith("ss"):
         return verb
     if verb.endswith("ies"):
-        return f"{verb[:-3]}y"
-    return verb[:-2] if re.search(r"(?:s|sh|ch|x|z)es$", verb) else verb[:-1]
+        return verb[:-1] if len(verb) == len("lies") else f"{verb[:-3]}y"
+    return verb[:-2] if re.search(r"(?:ss|sh|(?<!^a)ch|x|zz|o)es$", verb) else verb[:-1]

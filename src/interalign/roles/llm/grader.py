@@ -1,0 +1,63 @@
+"""A language model as the grader of induction: which statements about a person are true, and what they have found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, ClassVar, TypeAlias
+
+from pydantic import Field
+
+from interalign.messages import Value
+from interalign.personas.persona import Persona
+from interalign.roles.llm.player import Form, Player, RoleFailure, tagged
+
+__all__ = ["Graded", "LLMGrader"]
+
+_Number: TypeAlias = Annotated[int, Field(ge=1)]
+
+
+class Graded(Value):
+    """The places, from 0, of the statements that are true and of the disclosed things that are named."""
+
+    true: tuple[int, ...]
+    found: tuple[int, ...]
+
+
+class _Marks(Form):
+    example: ClassVar[str] = '{"true": [numbers of statements], "found": [numbers of disclosed entries]}'
+
+    true: tuple[_Number, ...]
+    found: tuple[_Number, ...]
+
+
+class LLMGrader:
+    """Checks statements about a person against the persona and against what has been disclosed."""
+
+    def __init__(self, player: Player) -> None:
+        self._player = player
+
+    async def grade(
+        self, persona: Persona, disclosed: Sequence[str], statements: Sequence[str], seed: int
+    ) -> Graded | None:
+        """Return what is true and what is found; None where the answer cannot be read or names what is not there.
+
+        Raises:
+            ModelError: the server refused or was silent.
+        """
+        person = tagged("persona", {"profile": persona.profile, "personality": persona.personality})
+        listed = (tagged("disclosed", _numbered(disclosed)), tagged("statements", _numbered(statements)))
+        try:
+            marks, _ = await self._player.ask_for(_Marks, "\n\n".join((person, *listed)), seed)
+        except RoleFailure:
+            return None
+        if max(marks.true, default=0) > len(statements) or max(marks.found, default=0) > len(disclosed):
+            return None
+        return Graded(true=_places(marks.true), found=_places(marks.found))
+
+
+def _numbered(texts: Sequence[str]) -> dict[str, str]:
+    return {str(number): text for number, text in enumerate(texts, 1)}
+
+
+def _places(numbers: Sequence[int]) -> tuple[int, ...]:
+    return tuple(sorted({number - 1 for number in numbers}))
