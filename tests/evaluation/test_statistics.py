@@ -2,10 +2,28 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from benchmarks.evaluation_statistics import CROSSED, DESIGNS, WORLDS, Deviations, coverage
+from interalign.evaluation.crossed import Clusters
 from interalign.evaluation.metrics import alignment_level, curve_metrics
-from interalign.evaluation.statistics import Estimate, Samples, bootstrap
+from interalign.evaluation.statistics import (
+    Drawn,
+    Estimate,
+    Ratio,
+    Samples,
+    bootstrap,
+    estimates_of,
+    holm,
+    mean_over_turns,
+    medians,
+    pair_estimates,
+    resample,
+    slope_over_turns,
+    students,
+)
 
 
 def samples_of(scores: NDArray[np.float64]) -> Samples:
@@ -18,14 +36,16 @@ def noise(*shape: int, seed: int = 0) -> NDArray[np.float64]:
 
 def test_intervals_cover_the_truth() -> None:
     # Two thousand models with independent data are two thousand repetitions of one experiment with 60 cases.
-    estimates = bootstrap(samples_of(noise(2000, 60, 1)), resamples=2000, seed=1)
-    covered = [of_model.mean_al.low <= 3 <= of_model.mean_al.high for of_model in estimates]  # type: ignore[operator]
+    drawn = resample({"al": Ratio.of(noise(2000, 60, 1))}, Clusters(), resamples=1000, seed=1)["al"]
+    estimates = estimates_of(mean_over_turns(drawn), Clusters())
+    covered = [one.low is not None and one.high is not None and one.low <= 3 <= one.high for one in estimates]
     assert 0.93 <= np.mean(covered) <= 0.97
 
 
 def test_slopes_without_a_trend_exclude_zero_as_rarely_as_they_should() -> None:
-    estimates = bootstrap(samples_of(noise(1000, 60, 4)), resamples=1000, seed=2)
-    assert 0.03 <= np.mean([of_model.ir.excludes_zero for of_model in estimates]) <= 0.075
+    drawn = resample({"al": Ratio.of(noise(1000, 60, 4))}, Clusters(), resamples=1000, seed=2)["al"]
+    estimates = estimates_of(slope_over_turns(drawn), Clusters())
+    assert 0.03 <= np.mean([one.excludes_zero for one in estimates]) <= 0.07
 
 
 def test_values_are_those_of_the_plain_metrics() -> None:
@@ -129,3 +149,104 @@ def test_cases_beyond_one_block_of_weights_change_nothing(monkeypatch: pytest.Mo
 def test_shapes_must_agree() -> None:
     with pytest.raises(ValueError, match="one shape"):
         Samples(scores=noise(1, 4, 3), swapped=noise(1, 4, 2), uptake=noise(1, 4, 3))
+
+
+def test_clusters_must_be_of_the_cases() -> None:
+    scores = noise(1, 4, 3)
+    with pytest.raises(ValueError, match="one label a case"):
+        Samples(scores=scores, swapped=scores, uptake=scores, clusters=CROSSED)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("deviations", WORLDS)
+@pytest.mark.parametrize("design", DESIGNS)
+def test_intervals_of_crossed_designs_cover_the_truth(design: str, deviations: Deviations) -> None:
+    found = coverage(DESIGNS[design], deviations, repetitions=2000, seed=1)
+    assert all(0.93 <= share <= 0.97 for share in found.values()), found
+
+
+def test_ignoring_shared_personalities_would_cover_too_little() -> None:
+    held = {
+        name: coverage(CROSSED, Deviations(0.2, 0.6, 0.2, 0.4), repetitions=300, seed=2, resamples=300, known=known)
+        for name, known in (("respected", CROSSED), ("ignored", Clusters()))
+    }
+    assert held["ignored"]["mean_al"] < 0.5
+    assert held["respected"]["mean_al"] > 0.9
+
+
+def clustered(seed: int = 0) -> Samples:
+    scores = noise(2, 100, 3, seed=seed)
+    return Samples(scores=scores, swapped=scores - 0.5, uptake=np.full_like(scores, np.nan), clusters=CROSSED)
+
+
+def test_clusters_widen_intervals_and_leave_values_alone() -> None:
+    random = np.random.default_rng(8)
+    scores = noise(1, 100, 3) + random.normal(0, 0.5, 5)[np.arange(100) % 5][None, :, None]
+    uptake = np.full_like(scores, np.nan)
+    alone, crossed = (
+        bootstrap(Samples(scores=scores, swapped=scores, uptake=uptake, clusters=clusters), resamples=1000)[0].mean_al
+        for clusters in (Clusters(), CROSSED)
+    )
+    assert alone.value == crossed.value
+    assert alone.low is not None and alone.high is not None and crossed.low is not None and crossed.high is not None
+    assert crossed.high - crossed.low > 3 * (alone.high - alone.low)
+
+
+def test_no_interval_passes_the_end_of_the_scale() -> None:
+    scores = np.full((1, 30, 2), 5.0)
+    scores[0, :2] = 4.0
+    samples = Samples(scores=scores, swapped=scores, uptake=(scores > 4.5).astype(np.float64), scale=(1, 5))
+    (estimates,) = bootstrap(samples, resamples=500)
+    assert estimates.mean_al.high == 5 and estimates.uptake.high == 1
+    assert estimates.mean_al.low is not None and estimates.mean_al.low < 4.9
+
+
+def test_pairs_are_mirrored_when_they_are_turned_around() -> None:
+    samples = clustered()
+    al = resample(samples.ratios, CROSSED, resamples=500, seed=3)["al"]
+    forwards = pair_estimates(al.model(0), al.model(1), CROSSED)
+    backwards = pair_estimates(al.model(1), al.model(0), CROSSED)
+    for one, other in zip([*forwards.al, forwards.ir], [*backwards.al, backwards.ir], strict=True):
+        assert one.value is not None and one.low is not None and one.high is not None
+        assert (other.value, other.low, other.high) == pytest.approx((-one.value, -one.high, -one.low))
+        assert one.p == other.p
+
+
+def test_p_values_are_small_exactly_where_the_interval_excludes_zero() -> None:
+    drawn = resample({"gain": Ratio.of(noise(300, 30, 1, seed=4) - 3)}, Clusters(), resamples=999, seed=5)["gain"]
+    statistics = Drawn(draws=drawn.draws[:, :, 0], influence=drawn.influence[:, :, 0])
+    found = estimates_of(statistics, Clusters(), tested=True)
+    p_values = [one.p for one in found if one.p is not None]
+    assert len(p_values) == 300 and min(p_values) > 0
+    for one in found:
+        assert one.p is not None and (abs(one.p - 0.05) < 0.01 or (one.p < 0.05) == one.excludes_zero)
+    # Nothing is there to be found, so p-values lie anywhere alike.
+    assert 0.4 < np.mean(p_values) < 0.6
+
+
+def test_holm_of_known_p_values() -> None:
+    *corrected, untested = holm([0.01, 0.04, 0.03, None])
+    assert corrected == pytest.approx([0.03, 0.06, 0.06]) and untested is None
+    assert holm([]) == ()
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
+def test_holm_never_lowers_a_p_value_and_keeps_their_order(p_values: list[float]) -> None:
+    corrected = [p for p in holm(p_values) if p is not None]
+    assert all(p <= after <= min(1, p * len(p_values)) + 1e-12 for p, after in zip(p_values, corrected, strict=True))
+    assert [corrected[place] for place in np.argsort(p_values, kind="stable")] == sorted(corrected)
+
+
+@pytest.mark.parametrize(("freedom", "quantile"), [(4, 2.776), (10, 2.228), (30, 2.042), (99, 1.984)])
+def test_tails_are_those_of_tables(freedom: float, quantile: float) -> None:
+    assert students(np.array(1.95996), np.array(freedom)) == pytest.approx(quantile, rel=0.01)
+    assert students(np.array(-1.95996), np.array(freedom)) == pytest.approx(-quantile, rel=0.01)
+
+
+def test_medians_know_never_and_missing() -> None:
+    values = np.array([[1.0, 2.0, 2.0, np.inf, np.nan], [np.inf, np.inf, np.inf, 1.0, 1.0], [np.nan] * 5])
+    soon, never, unknown = medians(values, Clusters(), resamples=200)
+    assert (soon.value, never.value, unknown.value) == (2, None, None)
+    many = np.concatenate([np.full((1, 40), 2.0), np.full((1, 40), 4.0)], axis=1)
+    (both,) = medians(many, Clusters(), resamples=200)
+    assert (both.value, both.low, both.high) == (2, 2, 4)

@@ -4,16 +4,18 @@ import pytest
 from rich.console import Console
 
 from interalign.errors import InputError
-from interalign.evaluation.rows import TurnRow
+from interalign.evaluation.rows import Counterfactual, Induction, TurnRow
 from interalign.evaluation.summary import (
     UNDEFINED,
     Summary,
+    group_table,
     markdown,
     number,
     shown_turns,
     summarise,
     table,
 )
+from interalign.personas.persona import Persona
 from interalign.roles.judge import Verdict
 from interalign.roles.ledger import Disclosure
 
@@ -161,3 +163,131 @@ def test_markdown_has_a_cell_for_every_column() -> None:
     assert "*mirror*" in lines[4]
     assert UNDEFINED in lines[2]  # one turn has no slope
     assert WORLD in lines[-1]
+
+
+def everything() -> Summary:
+    """Three models of forty crossed people, with all that can be measured and a tenth of the verdicts missing."""
+    people = [
+        Persona(profile=f"Ada is a {age}-year-old baker.", personality=f"She is {mood}.", split="heldout")
+        for age in (19, 28, 33, 40, 52, 58, 66, 71, 82, 90)
+        for mood in ("calm", "loud", "shy", "vain")
+    ]
+
+    def rows(lift: float) -> list[TurnRow]:
+        return [
+            row(
+                person.id,
+                turn,
+                None if (place + turn) % 10 == 0 and not repeat else 2 + lift + 0.2 * turn + 0.03 * (place % 7),
+                mind_reading=place % 5 == 0,
+                helpfulness=3.5,
+                induction=Induction(statements=("a", "b"), true=1, disclosed=4, found=min(turn, 4)),
+                controls={"constant": Counterfactual(reply="x", verdict=Verdict(score=2))},
+                repeat=repeat,
+            )
+            for place, person in enumerate(people)
+            for repeat in range(2 if place < 8 else 1)
+            for turn in range(1, 6)
+        ]
+
+    return summarise(
+        {"base": rows(0), "sft": rows(0.5), "dpo": rows(1.2)},
+        baseline="base",
+        world=WORLD,
+        resamples=200,
+        people={person.id: person for person in people},
+    )
+
+
+def test_all_that_was_measured_is_told() -> None:
+    summary = everything()
+    assert (summary.profiles, summary.personalities, summary.turns) == (10, 4, 5)
+    dpo = summary.model("dpo")
+    assert dpo.missing_share == pytest.approx(0.1)
+    assert dpo.bounds is not None and dpo.mean_al.value is not None
+    assert dpo.bounds.low < dpo.mean_al.value < dpo.bounds.high
+    assert dpo.red is not None and "10.0% of the verdicts on dpo are missing" in dpo.red
+    assert dpo.reached is not None and dpo.reached.turn.value == 4
+    assert dpo.mind_reading is not None and dpo.mind_reading.value == pytest.approx(0.2)
+    assert dpo.helpfulness is not None and dpo.helpfulness.value == pytest.approx(3.5)
+    assert dpo.induction is not None
+    assert [level.value for level in dpo.induction.recall] == pytest.approx([0.25, 0.5, 0.75, 1, 1])
+    assert dpo.induction.mean_precision.value == pytest.approx(0.5)
+    (constant,) = dpo.counterfactuals
+    assert constant.mean_al.value == 2 and constant.difference.value == pytest.approx(dpo.mean_al.value - 2)
+    assert dpo.noise is not None and dpo.noise.cases == 8
+    assert {(group.kind, group.name, group.cases) for group in dpo.groups} >= {("age", "25-34", 8)}
+
+
+def test_every_pair_of_models_is_compared_once() -> None:
+    summary = everything()
+    assert [(pair.first, pair.second) for pair in summary.pairs] == [("base", "sft"), ("base", "dpo"), ("sft", "dpo")]
+    to_base = summary.pairs[1]
+    assert to_base.mean_al.value == summary.model("dpo").difference.value  # type: ignore[union-attr]
+    assert to_base.mean_al.p is not None and to_base.mean_al.p < 0.05
+    assert to_base.bounds == summary.model("dpo").difference_bounds
+    assert len(to_base.al) == 5
+
+
+def test_repeats_count_for_the_noise_only() -> None:
+    again = [one.model_copy(update={"repeat": 1, "verdict": Verdict(score=5)}) for one in chats(0)]
+    with_repeats, without = summary_of({"base": chats(0) + again}), summary_of({"base": chats(0)})
+    assert with_repeats.model("base").noise is not None
+    assert with_repeats.model("base").model_copy(update={"noise": None}) == without.model("base")
+
+
+def test_a_model_that_has_only_repeats_was_not_evaluated() -> None:
+    with pytest.raises(InputError, match="no rows of 'base'"):
+        summary_of({"base": [one.model_copy(update={"repeat": 1}) for one in chats(0)]})
+
+
+def test_five_percent_missing_is_no_alarm() -> None:
+    rows = [row(f"p{case}", 1, None if case == 0 else 3) for case in range(20)]
+    base = summary_of({"base": rows}).model("base")
+    assert base.red is None and base.missing_share == pytest.approx(0.05)
+    assert base.bounds is not None and [base.bounds.low, base.bounds.high] == pytest.approx([2.9, 3.1])
+
+
+def test_what_was_not_measured_is_none() -> None:
+    base = example().model("base")
+    assert (base.mind_reading, base.helpfulness, base.induction, base.noise, base.bounds) == (None,) * 5
+    assert (base.counterfactuals, base.groups) == ((), ())
+    assert base.reached is not None and base.reached.never.value == 1
+
+
+def test_summaries_of_older_versions_still_load() -> None:
+    new = {"missing_share", "red", "bounds", "difference_bounds", "case_sd", "reached", "mind_reading", "helpfulness"}
+    new |= {"induction", "counterfactuals", "noise", "groups"}
+    dumped = example().model_dump(mode="json", exclude={"pairs": True, "profiles": True, "personalities": True})
+    for model in dumped["models"]:
+        for field in new:
+            del model[field]
+        for estimate in (model["mean_al"], *model["al"]):
+            del estimate["p"]
+    old = Summary.model_validate(dumped)
+    assert old.model("tuned").mean_al == example().model("tuned").mean_al
+    assert UNDEFINED in markdown(old) and old.pairs == ()
+    assert table(old).row_count > 0
+
+
+def test_a_full_table_fits_into_a_terminal() -> None:
+    summary = everything()
+    console = Console(width=80)
+    with console.capture() as captured:
+        console.print(table(summary))
+        console.print(group_table(summary))
+    text = captured.get()
+    assert max(len(line) for line in text.splitlines()) <= 80
+    assert "…" not in text
+    for shown in (
+        "mind-reading",
+        "dpo − sft",
+        "0.010",
+        "missing verdicts",
+        "10.0%",
+        "10 profiles and 4 personalities",
+    ):
+        assert shown in " ".join(text.split())
+    assert "age: 25-34" in text and "Noise: " in text
+    assert group_table(example()) is None
+    assert "| dpo − sft |" in markdown(summary) and "**10.0%" in markdown(summary)

@@ -1,25 +1,54 @@
-"""Intervals by a seeded bootstrap over cases, the same resamples for every model.
+"""Intervals and p-values by a seeded bootstrap, the same resamples for every model.
 
-A case is one persona; its turns are not independent, so whole cases are drawn with replacement. Every model is
+A case is one persona; its turns are not independent, so whole cases are drawn with replacement. Where cases share
+profiles or personalities, profiles are drawn and personalities are drawn, and a case counts as often as both together
+(the pigeonhole bootstrap: Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1, 2007). Every model is
 weighted with the same draws, so the difference of two models is a paired difference. A case without a score at a turn
 has no weight there. Row 0 of every array of draws is the sample itself: the value and its interval come out of the
 same formulas.
 
-The intervals are percentile intervals of 95 %. R2 and N-IR are skewed and bounded; their intervals need not be
-centred on the value.
+Left alone, the draws of crossed profiles and personalities spread too far, and those of a few clusters not far enough.
+So the draws of every mean, rate, slope and difference keep their shape and get the spread that `crossed` finds for the
+statistic, and the tails of Student's distribution with its degrees of freedom, by the transformation of Wallace,
+"Bounds on normal approximations to Student's and the chi-square distributions" (Annals of Mathematical Statistics 30,
+1959). The intervals are percentiles of these draws, of 95 %. In simulations of 20 profiles x 5 personalities they cover
+the truth in 93 to 97.5 % (see the tests); with fewer than five clusters that differ much they cover less.
+
+R2 and N-IR are skewed and bounded: they are taken from curves that are spread like the slope, and their intervals need
+not be centred on the value. Medians are taken from the draws as they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import NormalDist
 
 import numpy as np
 
+from interalign.evaluation.crossed import Clusters, Ints, spread_of
 from interalign.evaluation.metrics import Floats, determinations, slopes, spans
 from interalign.messages import Value
 
-__all__ = ["Estimate", "ModelEstimates", "Samples", "bootstrap"]
+__all__ = [
+    "Drawn",
+    "Estimate",
+    "ModelEstimates",
+    "PairEstimates",
+    "Ratio",
+    "Samples",
+    "bootstrap",
+    "estimate_of",
+    "estimates_of",
+    "holm",
+    "mean_over_turns",
+    "medians",
+    "model_estimates",
+    "pair_estimates",
+    "resample",
+    "slope_over_turns",
+    "students",
+]
 
 LEVEL = 0.95
 
@@ -31,11 +60,15 @@ _CELLS_AT_ONCE = 8_000_000
 
 
 class Estimate(Value):
-    """A number with its 95 % interval. `value` is None when undefined, the interval when it cannot be estimated."""
+    """A number with its 95 % interval. `value` is None when undefined, the interval when it cannot be estimated.
+
+    `p` is the two-sided p-value of a difference: how often resamples would lie as far on the other side of 0.
+    """
 
     value: float | None = None
     low: float | None = None
     high: float | None = None
+    p: float | None = None
 
     @property
     def excludes_zero(self) -> bool:
@@ -57,22 +90,82 @@ class ModelEstimates(Value):
     ir_difference: Estimate | None = None
 
 
+class PairEstimates(Value):
+    """The paired differences of two models, the second minus the first.
+
+    The p-values of `al`, turn by turn, are corrected over the turns (Holm); those of `mean_al` and `ir` are for the one
+    comparison.
+    """
+
+    al: tuple[Estimate, ...]
+    mean_al: Estimate
+    ir: Estimate
+
+
 @dataclass(frozen=True)
 class Samples:
     """What is resampled: three arrays of (models, cases, turns), NaN for missing.
 
     `scores` under the own persona, `swapped` of the same replies under another person's persona, `uptake` 1 or 0 for
-    a preference that was just reacted to and then met or not.
+    a preference that was just reacted to and then met or not. `clusters` says which cases share what.
     """
 
     scores: Floats
     swapped: Floats
     uptake: Floats
+    clusters: Clusters = field(default_factory=Clusters)
+    scale: tuple[float, float] | None = None
+    """Lowest and highest possible score, which no interval passes."""
 
     def __post_init__(self) -> None:
         shapes = {self.scores.shape, self.swapped.shape, self.uptake.shape}
         if len(shapes) != 1 or self.scores.ndim != 3 or not self.scores.shape[1]:
             raise ValueError(f"scores, swapped and uptake must have one shape (models, cases, turns), not {shapes}")
+        if any(len(labels) != self.scores.shape[1] for labels in self.clusters.dimensions):
+            raise ValueError("the clusters must have one label a case")
+
+    @property
+    def ratios(self) -> dict[str, Ratio]:
+        """AL and gap per turn, and uptake over all turns."""
+        return {
+            "al": Ratio.of(self.scores),
+            "gap": Ratio.of(self.scores - self.swapped),
+            "uptake": Ratio.of(self.uptake).over_all_turns,
+        }
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A sum over cases divided by another: a mean, a share. Two arrays of (models, cases, turns)."""
+
+    sums: Floats
+    counts: Floats
+
+    @classmethod
+    def of(cls, values: Floats) -> Ratio:
+        """The mean of the values that are not NaN."""
+        missing = np.isnan(values)
+        return cls(sums=np.where(missing, 0.0, values), counts=(~missing).astype(np.float64))
+
+    @property
+    def over_all_turns(self) -> Ratio:
+        """The same with the turns taken together: one turn is left."""
+        return Ratio(sums=self.sums.sum(2, keepdims=True), counts=self.counts.sum(2, keepdims=True))
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A statistic in all resamples, (1 + resamples, ...), and what each case adds to its error, (cases, ...)."""
+
+    draws: Floats
+    influence: Floats
+
+    def __sub__(self, other: Drawn) -> Drawn:
+        return Drawn(draws=self.draws - other.draws, influence=self.influence - other.influence)
+
+    def model(self, index: int) -> Drawn:
+        """The statistic of one model, whose axis is the first."""
+        return Drawn(draws=self.draws[:, index], influence=self.influence[:, index])
 
 
 def bootstrap(
@@ -82,68 +175,109 @@ def bootstrap(
 
     Mean AL and gap are means over turns of means over cases; uptake is a share of all reactions.
     """
-    al, gaps, uptake = _draws(samples, resamples, seed)
-    mean_al, ir, span = _mean_over_turns(al), slopes(al), spans(al)
-    r2 = determinations(al)
-    n_ir = np.divide(ir, span, out=np.full_like(ir, np.nan), where=span > 0)
-    gap = _mean_over_turns(gaps)
-    paired = samples.scores.shape[1] > 1
+    drawn = resample(samples.ratios, samples.clusters, resamples=resamples, seed=seed)
+    return model_estimates(drawn, samples, baseline)
 
-    def estimate(draws: Floats) -> Estimate:
-        return _estimate(draws, paired)
 
-    def to_baseline(draws: Floats, model: int) -> Estimate | None:
-        return None if baseline in (None, model) else estimate(draws[:, model] - draws[:, baseline])
-
+def model_estimates(
+    drawn: Mapping[str, Drawn], samples: Samples, baseline: int | None = None
+) -> tuple[ModelEstimates, ...]:
+    """The same as `bootstrap` from resamples that have been drawn: of `samples.ratios` at least."""
     return tuple(
-        ModelEstimates(
-            al=tuple(estimate(al[:, model, turn]) for turn in range(al.shape[2])),
-            mean_al=estimate(mean_al[:, model]),
-            ir=estimate(ir[:, model]),
-            r2=estimate(r2[:, model]),
-            n_ir=estimate(n_ir[:, model]),
-            gap=estimate(gap[:, model]),
-            uptake=estimate(uptake[:, model, 0]),
-            difference=to_baseline(mean_al, model),
-            ir_difference=to_baseline(ir, model),
-        )
-        for model in range(al.shape[1])
+        _of_model({name: drawn[name].model(model) for name in samples.ratios}, samples, base)
+        for model in range(samples.scores.shape[0])
+        for base in [None if baseline is None or baseline == model else drawn["al"].model(baseline)]
     )
 
 
-def _draws(samples: Samples, resamples: int, seed: int) -> tuple[Floats, Floats, Floats]:
-    """AL(k) and gap(k) of (1 + resamples, models, turns) and uptake of (1 + resamples, models, 1)."""
-    seen, sums = _parts(samples.scores)
-    gap_seen, gap_sums = _parts(samples.scores - samples.swapped)
-    met_seen, met_sums = (part.sum(2, keepdims=True) for part in _parts(samples.uptake))
-    chunks = [
-        (_ratio(weights, sums, seen), _ratio(weights, gap_sums, gap_seen), _ratio(weights, met_sums, met_seen))
-        for weights in _weights(samples.scores.shape[1], resamples, seed)
-    ]
-    al, gap, uptake = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
-    return al, gap, uptake
+def _of_model(drawn: Mapping[str, Drawn], samples: Samples, baseline: Drawn | None) -> ModelEstimates:
+    clusters, scale = samples.clusters, samples.scale
+    al, slope = drawn["al"], slope_over_turns(drawn["al"])
+    r2, n_ir = _shapes(al, slope, clusters)
+    differences: tuple[Estimate | None, ...] = (None, None)
+    if baseline is not None:
+        differences = estimates_of(
+            _together(mean_over_turns(al - baseline), slope - slope_over_turns(baseline)), clusters, tested=True
+        )
+    ir, gap = estimates_of(_together(slope, mean_over_turns(drawn["gap"])), clusters)
+    return ModelEstimates(
+        al=estimates_of(al, clusters, bounds=scale),
+        mean_al=estimate_of(mean_over_turns(al), clusters, bounds=scale),
+        ir=ir,
+        r2=r2,
+        n_ir=n_ir,
+        gap=gap,
+        uptake=estimates_of(drawn["uptake"], clusters, bounds=(0, 1))[0],
+        difference=differences[0],
+        ir_difference=differences[1],
+    )
 
 
-def _weights(cases: int, resamples: int, seed: int) -> Iterator[Floats]:
-    """How often each case is drawn: blocks of (draws, cases) that sum to `cases` per row, all ones first."""
+def pair_estimates(first: Drawn, second: Drawn, clusters: Clusters) -> PairEstimates:
+    """The paired differences of two models from their AL per turn: second minus first."""
+    by_turn = second - first
+    means = _together(mean_over_turns(by_turn), slope_over_turns(second) - slope_over_turns(first))
+    mean_al, ir = estimates_of(means, clusters, tested=True)
+    turns = estimates_of(by_turn, clusters, tested=True)
+    corrected = holm([turn.p for turn in turns])
+    return PairEstimates(
+        al=tuple(turn.model_copy(update={"p": p}) for turn, p in zip(turns, corrected, strict=True)),
+        mean_al=mean_al,
+        ir=ir,
+    )
+
+
+def holm(p_values: Sequence[float | None]) -> tuple[float | None, ...]:
+    """The p-values corrected for their number; what is None was not tested.
+
+    Source: Holm, "A simple sequentially rejective multiple test procedure" (Scandinavian Journal of Statistics 6,
+    1979).
+    """
+    tested = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
+    corrected: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for rank, (p, place) in enumerate(tested):
+        largest = max(largest, min(1.0, p * (len(tested) - rank)))
+        corrected[place] = largest
+    return tuple(corrected)
+
+
+def resample(
+    ratios: Mapping[str, Ratio], clusters: Clusters, *, resamples: int = 10_000, seed: int = 0
+) -> dict[str, Drawn]:
+    """Every ratio per model and turn, (models, turns), in the sample and in all resamples of its cases."""
+    cases = next(iter(ratios.values())).sums.shape[1]
+    parts: dict[str, list[Floats]] = {name: [] for name in ratios}
+    for weights in _weights(cases, clusters, resamples, seed):
+        for name, ratio in ratios.items():
+            parts[name].append(_weighted_ratio(weights, ratio))
+    draws = {name: np.concatenate(of_name) for name, of_name in parts.items()}
+    return {name: Drawn(draws[name], _influence(ratio, draws[name][0])) for name, ratio in ratios.items()}
+
+
+def _weights(cases: int, clusters: Clusters, resamples: int, seed: int) -> Iterator[Floats]:
+    """How often each case is drawn: blocks of (draws, cases), all ones first."""
     yield np.ones((1, cases))
     generator = np.random.default_rng(seed)
-    share = np.full(cases, 1 / cases)
     at_once = max(1, _CELLS_AT_ONCE // cases)
     for start in range(0, resamples, at_once):
-        yield generator.multinomial(cases, share, size=min(at_once, resamples - start)).astype(np.float64)
+        draws = min(at_once, resamples - start)
+        if not clusters.dimensions:
+            yield _multinomial(generator, cases, draws)
+            continue
+        weights = np.ones((draws, cases))
+        for labels in clusters.dimensions:
+            weights *= _multinomial(generator, int(labels.max()) + 1, draws)[:, labels]
+        yield weights
 
 
-def _parts(values: Floats) -> tuple[Floats, Floats]:
-    """Where a value is present (1 or 0), and the values with 0 where there is none."""
-    missing = np.isnan(values)
-    return (~missing).astype(np.float64), np.where(missing, 0.0, values)
+def _multinomial(generator: np.random.Generator, units: int, draws: int) -> Floats:
+    return generator.multinomial(units, np.full(units, 1 / units), size=draws).astype(np.float64)
 
 
-def _ratio(weights: Floats, sums: Floats, counts: Floats) -> Floats:
-    """Weighted means: (draws, cases) and (models, cases, turns) -> (draws, models, turns), NaN where nothing is."""
-    top = _weighted(weights, sums)
-    bottom = _weighted(weights, counts)
+def _weighted_ratio(weights: Floats, ratio: Ratio) -> Floats:
+    """(draws, models, turns), NaN where a resample holds nothing."""
+    top, bottom = _weighted(weights, ratio.sums), _weighted(weights, ratio.counts)
     return np.divide(top, bottom, out=np.full_like(top, np.nan), where=bottom > 0)
 
 
@@ -153,21 +287,164 @@ def _weighted(weights: Floats, values: Floats) -> Floats:
     return (weights @ flat).reshape(len(weights), models, turns)
 
 
-def _mean_over_turns(levels: Floats) -> Floats:
-    seen, sums = (part.sum(-1) for part in _parts(levels))
-    means: Floats = np.divide(sums, seen, out=np.full_like(seen, np.nan), where=seen > 0)
-    return means
+def _influence(ratio: Ratio, value: Floats) -> Floats:
+    """What each case adds to the error of the ratio, to first order: (cases, models, turns), 0 on the whole."""
+    whole = ratio.counts.sum(1)
+    defined = np.where(np.isnan(value), 0.0, value)[:, None, :]
+    share = np.divide(1.0, whole, out=np.zeros_like(whole), where=whole > 0)[:, None, :]
+    return np.ascontiguousarray(((ratio.sums - defined * ratio.counts) * share).transpose(1, 0, 2))
 
 
-def _estimate(draws: Floats, resampled: bool) -> Estimate:
-    """Row 0 as the value, percentiles of the other rows as the interval. One case alone has no interval."""
-    value = draws[0]
-    if np.isnan(value):
-        return Estimate()
+def mean_over_turns(levels: Drawn) -> Drawn:
+    """The mean over the turns, the last axis, that are defined."""
+    seen = ~np.isnan(levels.draws)
+    counts = seen.sum(-1)
+    sums = np.where(seen, levels.draws, 0.0).sum(-1)
+    draws = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
+    shares = seen[0] / np.maximum(counts[0], 1)[..., None]
+    return Drawn(draws=draws, influence=(levels.influence * shares).sum(-1))
+
+
+def slope_over_turns(levels: Drawn) -> Drawn:
+    """IR over the turns, the last axis: a weighted sum of the defined ones, so its influence is that sum of theirs."""
+    seen = ~np.isnan(levels.draws[0])
+    turns = np.arange(1, seen.shape[-1] + 1, dtype=np.float64)
+    middle = np.where(seen, turns, 0.0).sum(-1, keepdims=True) / np.maximum(seen.sum(-1, keepdims=True), 1)
+    centred = np.where(seen, turns - middle, 0.0)
+    squares = (centred**2).sum(-1, keepdims=True)
+    shares = np.divide(centred, squares, out=np.zeros_like(centred), where=squares > 0)
+    return Drawn(draws=slopes(levels.draws), influence=(levels.influence * shares).sum(-1))
+
+
+def _shapes(al: Drawn, slope: Drawn, clusters: Clusters) -> tuple[Estimate, Estimate]:
+    """R2 and N-IR of one model, from curves whose draws are as far from the curve as those of the slope should be."""
+    widening = _widening(slope, clusters)
+    curves = al.draws[0] + widening * (al.draws - al.draws[0])
+    ir, span = slopes(curves), spans(curves)
+    n_ir = np.divide(ir, span, out=np.full_like(ir, np.nan), where=span > 0)
+    paired = len(al.influence) > 1
+    r2, normalised = _percentiles(np.stack([determinations(curves), n_ir], axis=1), paired)
+    return r2, normalised
+
+
+def _widening(statistic: Drawn, clusters: Clusters) -> float:
+    """By how much the 95 % interval of this statistic is wider than its draws alone would make it."""
+    spread = spread_of(statistic.influence[:, None], clusters)
+    scatter = float(_scatter(statistic.draws[:, None])[0])
+    normal = NormalDist().inv_cdf((1 + LEVEL) / 2)
+    tail = float(students(np.array([normal]), spread.freedom)[0])
+    return tail * float(spread.error[0]) / (normal * scatter) if scatter > 0 else 1.0
+
+
+def estimate_of(statistic: Drawn, clusters: Clusters, *, bounds: tuple[float, float] | None = None) -> Estimate:
+    """One statistic, (1 + resamples,), with its interval."""
+    return estimates_of(_together(statistic), clusters, bounds=bounds)[0]
+
+
+def estimates_of(
+    statistics: Drawn, clusters: Clusters, *, bounds: tuple[float, float] | None = None, tested: bool = False
+) -> tuple[Estimate, ...]:
+    """Each of several statistics, the last axis, with its interval.
+
+    Args:
+        statistics: draws (1 + resamples, statistics) and influence (cases, statistics).
+        clusters: which cases share what.
+        bounds: what the statistics cannot pass, so their intervals do not either.
+        tested: whether p-values are wanted.
+    """
+    draws = _calibrated(statistics, clusters)
+    if bounds is not None:
+        draws = np.clip(draws, *bounds)
+    return _percentiles(draws, len(statistics.influence) > 1, tested=tested)
+
+
+def _calibrated(statistics: Drawn, clusters: Clusters) -> Floats:
+    """The draws with the spread and the tails that crossed random effects ask for; row 0 stays."""
+    spread = spread_of(statistics.influence, clusters)
+    draws, value = statistics.draws, statistics.draws[0]
+    scatter = _scatter(draws)
+    deviations = draws - value
+    place = np.divide(deviations, scatter, out=deviations.copy(), where=scatter > 0)
+    return np.asarray(value + spread.error * students(place, spread.freedom))
+
+
+def _scatter(draws: Floats) -> Floats:
+    """The standard deviation of the defined draws around the value in row 0; 0 where it is rounding or nothing."""
+    deviations = draws[1:] - draws[0]
+    seen = ~np.isnan(deviations)
+    squares = np.where(seen, deviations, 0.0)
+    scatter = np.sqrt((squares**2).sum(0) / np.maximum(seen.sum(0), 1))
+    return np.where(scatter > 1e-12 * np.abs(np.nan_to_num(draws[0])), scatter, 0.0)
+
+
+def students(normal: Floats, freedom: Floats) -> Floats:
+    """Quantiles of Student's t where a normal variable has `normal`; within 1 % in the 95 % interval from 4 degrees on.
+
+    Source: Wallace (1959), see above.
+    """
+    free = np.maximum(freedom, 1.0)
+    scaled = normal * (8 * free + 3) / (8 * free + 1)
+    return np.asarray(np.sign(normal) * np.sqrt(free * np.expm1(scaled**2 / free)))
+
+
+def _percentiles(draws: Floats, resampled: bool, *, tested: bool = False) -> tuple[Estimate, ...]:
+    """Row 0 as the values, percentiles of the other rows as the intervals. One case alone has no interval."""
     rest = draws[1:]
-    defined = rest[~np.isnan(rest)]
-    if not resampled or not defined.size or defined.size < (1 - _MOST_UNDEFINED) * rest.size:
-        return Estimate(value=float(value))
+    undefined = np.isnan(rest).mean(0) if len(rest) else np.ones(draws.shape[1])
+    sure = (undefined <= _MOST_UNDEFINED) & ~np.isnan(draws[0]) & resampled
+    ends = np.full((2, draws.shape[1]), np.nan)
     tail = (1 - LEVEL) / 2
-    low, high = np.quantile(defined, [tail, 1 - tail])
-    return Estimate(value=float(value), low=float(low), high=float(high))
+    whole = sure & (undefined == 0)
+    ends[:, whole] = np.quantile(rest[:, whole], [tail, 1 - tail], axis=0)
+    for column in np.flatnonzero(sure & (undefined > 0)):
+        defined = rest[~np.isnan(rest[:, column]), column]
+        ends[:, column] = np.quantile(defined, [tail, 1 - tail])
+    return tuple(
+        Estimate()
+        if np.isnan(value)
+        else Estimate(value=float(value))
+        if not known
+        else Estimate(
+            value=float(value), low=float(low), high=float(high), p=_p_value(rest[:, column]) if tested else None
+        )
+        for column, (value, known, low, high) in enumerate(zip(draws[0], sure, *ends, strict=True))
+    )
+
+
+def _p_value(draws: Floats) -> float:
+    """Two-sided; never 0, since more resamples could find one on the other side."""
+    defined = draws[~np.isnan(draws)]
+    smaller = min(int((defined <= 0).sum()), int((defined >= 0).sum()))
+    return min(1.0, 2 * (smaller + 1) / (defined.size + 1))
+
+
+def medians(values: Floats, clusters: Clusters, *, resamples: int = 10_000, seed: int = 0) -> tuple[Estimate, ...]:
+    """The median over cases of each row of `values`, (models, cases), with its interval.
+
+    NaN is missing; infinity is "never", and a median that is infinite is undefined. Of two middle cases the lower
+    counts, so that a median is always a value that occurs.
+    """
+    parts = [
+        np.stack([_weighted_medians(weights, row) for row in values], axis=1)
+        for weights in _weights(values.shape[1], clusters, resamples, seed)
+    ]
+    draws = np.concatenate(parts)
+    return _percentiles(np.where(np.isinf(draws), np.nan, draws), values.shape[1] > 1)
+
+
+def _weighted_medians(weights: Floats, values: Floats) -> Floats:
+    """(draws, cases) and (cases,) -> (draws,)."""
+    order: Ints = np.argsort(values)[: int((~np.isnan(values)).sum())]
+    if not len(order):
+        return np.full(len(weights), np.nan)
+    reached = np.cumsum(weights[:, order], axis=1)
+    middle = np.argmax(reached >= reached[:, -1:] / 2, axis=1)
+    return np.where(reached[:, -1] > 0, values[order][middle], np.nan)
+
+
+def _together(*statistics: Drawn) -> Drawn:
+    """Statistics of one number each, side by side."""
+    return Drawn(
+        draws=np.stack([one.draws for one in statistics], axis=1),
+        influence=np.stack([one.influence for one in statistics], axis=1),
+    )

@@ -1,0 +1,236 @@
+"""How fast the statistics of an evaluation are, how often their intervals hold the truth, and how much cases differ.
+
+    python benchmarks/evaluation_statistics.py --json evaluation_statistics.json
+
+Coverage is counted in made-up evaluations of two models whose true means are known: scores with effects of profile,
+personality, their interaction and noise, for the level and for the slope. `--quick` makes fewer of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import platform
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from interalign.evaluation.benchmark import BenchmarkConfig, ControlCandidate, run_benchmark
+from interalign.evaluation.crossed import Clusters, clusters_of
+from interalign.evaluation.metrics import Floats
+from interalign.evaluation.power import spreads_of
+from interalign.evaluation.rows import TurnRow
+from interalign.evaluation.statistics import (
+    Drawn,
+    Ratio,
+    Samples,
+    bootstrap,
+    estimates_of,
+    mean_over_turns,
+    resample,
+    slope_over_turns,
+)
+from interalign.evaluation.summary import summarise
+from interalign.personas.compose import WorldConfig, compose_personas
+from interalign.personas.persona import Persona
+from interalign.run import derive_seed, write_json
+
+CASES, TURNS, MODELS, RESAMPLES = 100, 10, 4, 10_000
+LEVEL, SLOPE, GAIN = 3.0, 0.1, 0.2
+AT_ONCE = 500
+FIRST, SECOND = "mirror", "disclosed-only oracle"
+
+
+class Deviations(NamedTuple):
+    """Standard deviations of a score, in points: between profiles, personalities, their pairs, and turns."""
+
+    profile: float
+    personality: float
+    pair: float
+    turn: float
+
+
+WORLDS = (
+    Deviations(0.4, 0.0, 0.3, 0.6),
+    Deviations(0.4, 0.1, 0.3, 0.6),
+    Deviations(0.4, 0.2, 0.3, 0.6),
+    Deviations(0.4, 0.4, 0.3, 0.6),
+    Deviations(0.2, 0.6, 0.2, 0.4),
+)
+CROSSED = clusters_of(*(list(labels) for labels in np.divmod(np.arange(CASES), 5)))
+DESIGNS = {"20 profiles x 5 personalities": CROSSED, "100 distinct persons": Clusters()}
+
+
+def main() -> None:
+    args = parsed()
+    repetitions = 100 if args.quick else 2000
+    found = {
+        "machine": f"{platform.machine()}, {platform.system()}",
+        "seed": args.seed,
+        "seconds": {name: seconds(clusters, args.seed) for name, clusters in DESIGNS.items()},
+        "repetitions": repetitions,
+        "coverage": [
+            {"design": name, **deviations._asdict(), **coverage(clusters, deviations, repetitions, args.seed)}
+            for name, clusters in DESIGNS.items()
+            for deviations in WORLDS
+        ],
+        "spreads": spreads(*((5, 4) if args.quick else (20, 10)), args.seed),
+    }
+    show(Console(), found)
+    if args.json is not None:
+        write_json(args.json, found)
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Speed and coverage of the statistics of an evaluation.")
+    parser.add_argument("--quick", action="store_true", help="fewer repetitions and fewer users")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers to this file")
+    return parser.parse_args()
+
+
+def seconds(clusters: Clusters, seed: int) -> dict[str, float]:
+    """Processor seconds of all intervals of four models, the median of five runs."""
+    scores = np.random.default_rng(seed).normal(LEVEL, 0.6, (MODELS, CASES, TURNS))
+    samples = Samples(
+        scores=scores, swapped=scores - 0.5, uptake=(scores > LEVEL).astype(np.float64), clusters=clusters
+    )
+    took = []
+    for _ in range(5):
+        start = time.process_time()
+        bootstrap(samples, baseline=0, resamples=RESAMPLES, seed=seed)
+        took.append(time.process_time() - start)
+    return {"median": round(median(took), 3), "most": round(max(took), 3)}
+
+
+def coverage(
+    clusters: Clusters,
+    deviations: Deviations,
+    repetitions: int,
+    seed: int,
+    resamples: int = 1000,
+    known: Clusters | None = None,
+) -> dict[str, float]:
+    """How often the 95 % intervals hold the true mean AL, IR, and their paired differences, in made-up evaluations.
+
+    `known` are the clusters that the intervals are told of, by default those that there are.
+    """
+    known = clusters if known is None else known
+    held = dict.fromkeys(("mean_al", "ir", "difference", "ir_difference"), 0)
+    for start in range(0, repetitions, AT_ONCE):
+        count = min(AT_ONCE, repetitions - start)
+        of_block = derive_seed(seed, "coverage", start)
+        first, second = made_up(clusters, deviations, count, np.random.default_rng(of_block))
+        ratios = {"first": Ratio.of(first), "second": Ratio.of(second)}
+        drawn = resample(ratios, known, resamples=resamples, seed=of_block)
+        gain = drawn["second"] - drawn["first"]
+        statistics: tuple[tuple[str, Drawn, float], ...] = (
+            ("mean_al", mean_over_turns(drawn["first"]), LEVEL),
+            ("ir", slope_over_turns(drawn["first"]), SLOPE),
+            ("difference", mean_over_turns(gain), GAIN),
+            ("ir_difference", slope_over_turns(gain), 0.0),
+        )
+        for name, statistic, truth in statistics:
+            for estimate in estimates_of(statistic, known):
+                held[name] += (
+                    estimate.low is not None and estimate.high is not None and (estimate.low <= truth <= estimate.high)
+                )
+    return {name: round(count / repetitions, 4) for name, count in held.items()}
+
+
+def made_up(
+    clusters: Clusters, deviations: Deviations, count: int, generator: np.random.Generator, turns: int = 4
+) -> tuple[Floats, Floats]:
+    """Scores of two models in `count` evaluations, two arrays of (evaluations, cases, turns).
+
+    The second model has its own effects of half the size, on top of the first one's.
+    """
+    base = effects(clusters, deviations, count, generator, turns)
+    own = effects(clusters, Deviations(*(0.5 * one for one in deviations)), count, generator, turns)
+    truth = LEVEL + SLOPE * (np.arange(turns) - (turns - 1) / 2)
+    return truth + base, truth + GAIN + base + own
+
+
+def effects(
+    clusters: Clusters, deviations: Deviations, count: int, generator: np.random.Generator, turns: int
+) -> Floats:
+    """What each case adds to the truth at each turn: effects on level and slope, and noise."""
+    places = [np.arange(CASES) if labels is None else labels for labels in (clusters.profiles, clusters.personalities)]
+
+    def of_cases() -> Floats:
+        profile, personality = (
+            generator.normal(0, size, (count, int(labels.max()) + 1, 1))[:, labels]
+            for size, labels in zip(deviations[:2], places, strict=True)
+        )
+        return np.asarray(profile + personality + generator.normal(0, deviations.pair, (count, CASES, 1)))
+
+    later = (np.arange(turns) - (turns - 1) / 2) / 3
+    return np.asarray(of_cases() + of_cases() * later + generator.normal(0, deviations.turn, (count, CASES, turns)))
+
+
+def crossed_users(profiles: int, personalities: int, seed: int) -> list[Persona]:
+    """Rule-based users with the facts of one person and the ways of another."""
+    world = compose_personas(WorldConfig(train=1, heldout=profiles + personalities), seed)
+    people = [persona for persona in world if persona.split == "heldout"]
+    ways = ("personality", "traits", "manner", "preferences", "voice")
+    return [
+        Persona(
+            split="heldout",
+            profile=who.profile,
+            facts=who.facts,
+            **{field: getattr(how, field) for field in ways},
+        )
+        for who in people[:profiles]
+        for how in people[profiles:]
+    ]
+
+
+def spreads(profiles: int, personalities: int, seed: int) -> dict[str, Any]:
+    """How much rule-based users differ with two scripted responders, each case played twice."""
+    heldout = crossed_users(profiles, personalities, seed)
+    candidates = {FIRST: ControlCandidate("mirror"), SECOND: ControlCandidate("tailored")}
+
+    async def played() -> dict[str, list[TurnRow]]:
+        rows: dict[str, list[TurnRow]] = {FIRST: [], SECOND: []}
+        for repeat in range(2):
+            for name, candidate in candidates.items():
+                run = await run_benchmark(candidate, heldout, BenchmarkConfig(turns=TURNS), derive_seed(seed, repeat))
+                rows[name] += [row.model_copy(update={"repeat": repeat}) for row in run]
+        return rows
+
+    people = {persona.id: persona for persona in heldout}
+    rows = asyncio.run(played())
+    summary = summarise(rows, baseline=FIRST, world="rule-based", resamples=100, seed=seed, people=people)
+    found = spreads_of(summary, FIRST, SECOND)
+    numbers = found.model_dump(exclude={"source"})
+    return {name: round(value, 3) for name, value in numbers.items()} | {"source": found.source}
+
+
+def show(console: Console, found: Mapping[str, Any]) -> None:
+    table = Table(title=f"How often 95 % intervals hold the truth, {found['repetitions']:,} times", box=SIMPLE)
+    for place, column in enumerate(("design", "deviations", "mean AL", "IR", "difference", "of IR")):
+        table.add_column(column, justify="right" if place > 1 else "left")
+    for one in found["coverage"]:
+        deviations = " ".join(f"{one[name]:g}" for name in Deviations._fields)
+        shares = (f"{one[name]:.1%}" for name in ("mean_al", "ir", "difference", "ir_difference"))
+        table.add_row(one["design"], deviations, *shares)
+    table.caption = "deviations in points: profile, personality, their pair, turn"
+    console.print(table)
+    for design, took in found["seconds"].items():
+        console.print(
+            f"{design}: {RESAMPLES:,} resamples of {CASES} cases x {TURNS} turns x {MODELS} models "
+            f"in {took['median']:.2f} processor seconds"
+        )
+    spread = ", ".join(f"{name} {value}" for name, value in found["spreads"].items())
+    console.print(f"Spreads of mean AL: {spread}")
+
+
+if __name__ == "__main__":
+    main()

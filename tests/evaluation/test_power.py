@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from math import sqrt
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from interalign.errors import InputError
+from interalign.evaluation.power import RULE_BASED, Spreads, plan, plan_table, power_of, spreads_of
+from interalign.evaluation.rows import TurnRow
+from interalign.evaluation.summary import summarise
+from interalign.roles.judge import Verdict
+from interalign.roles.ledger import Disclosure
+
+SPREADS = Spreads(between=0.5, correlation=0.5, residual=0.2, profile_share=0.3, personality_share=0.2, source="here")
+
+
+def test_the_textbook_case() -> None:
+    # A paired t-test, difference half a standard deviation, power 0.8 at 5 %: 34 pairs in every textbook.
+    half = Spreads(between=1 / sqrt(2), correlation=0.0, source="a textbook")
+    assert plan(0.5, half, repeats=[1], personalities=[]).designs[0].cases == 34
+
+
+def test_power_is_what_a_simulation_finds() -> None:
+    cases = 40
+    deviation = sqrt(2 * SPREADS.between**2 * (1 - SPREADS.correlation))
+    differences = np.random.default_rng(3).normal(0.2, deviation, (4000, cases))
+    error = differences.std(axis=1, ddof=1) / sqrt(cases)
+    found = (np.abs(differences.mean(1)) > 2.0227 * error).mean()
+    assert power_of(0.2, SPREADS, cases) == pytest.approx(found, abs=0.03)
+
+
+def test_more_of_anything_is_never_worse() -> None:
+    base = power_of(0.2, SPREADS, 20, 5)
+    assert power_of(0.3, SPREADS, 20, 5) > base
+    assert power_of(0.2, SPREADS, 40, 5) > base
+    assert power_of(0.2, SPREADS, 20, 10) > base
+    assert power_of(0.2, SPREADS, 20, 5, repeats=3) > base
+    assert power_of(0.2, SPREADS, 20, 5, level=0.1) > base
+
+
+def test_the_plan_is_the_smallest_that_is_enough() -> None:
+    for design in plan(0.3, SPREADS).designs:
+        if design.profiles is not None:
+            at = {"repeats": design.repeats}
+            assert power_of(0.3, SPREADS, design.profiles, design.personalities, **at) >= 0.8
+            assert design.profiles == 2 or power_of(0.3, SPREADS, design.profiles - 1, design.personalities, **at) < 0.8
+
+
+def test_few_personalities_are_not_made_up_for_by_profiles() -> None:
+    fussy = SPREADS.model_copy(update={"personality_share": 0.7})
+    designs = plan(0.2, fussy, repeats=[1], personalities=[5, 40]).designs
+    assert [design.cases is None for design in designs] == [False, True, False]
+
+
+def test_a_table_tells_where_its_numbers_come_from() -> None:
+    console = Console(width=80)
+    with console.capture() as captured:
+        console.print(plan_table(plan(0.2, SPREADS.model_copy(update={"personality_share": 0.7}))))
+    text = captured.get()
+    assert "From: here" in text.replace("\n", " ") and "too few: 5 personalities" in text and "…" not in text
+    assert plan(0.2).spreads == RULE_BASED
+
+
+@pytest.mark.parametrize("wrong", [{"detect": 0.0}, {"detect": 4.5}, {"power": 1.0}, {"level": 0.9}])
+def test_what_cannot_be_planned(wrong: dict[str, float]) -> None:
+    with pytest.raises(InputError):
+        plan(**{"detect": 0.2, **wrong})  # type: ignore[arg-type]
+
+
+def test_spreads_are_read_from_a_summary() -> None:
+    random = np.random.default_rng(5)
+
+    def rows(levels: list[float]) -> list[TurnRow]:
+        return [
+            TurnRow(
+                case=f"p{case}",
+                turn=1,
+                user="Hi",
+                reply="Ho",
+                disclosure=Disclosure(turn=1),
+                verdict=Verdict(score=level),
+                repeat=repeat,
+            )
+            for case, level in enumerate(levels)
+            for repeat in range(2)
+        ]
+
+    one, two = ([float(level) for level in random.uniform(2, 4, 30)] for _ in range(2))
+    summary = summarise({"a": rows(one), "b": rows(two)}, baseline="a", world="w", resamples=100)
+    found = spreads_of(summary, "b", "a")
+    deviation = float(np.std(np.subtract(two, one), ddof=1))
+    assert 2 * found.between**2 * (1 - found.correlation) == pytest.approx(deviation**2)
+    assert found.residual == pytest.approx(0)  # the repeats are equal
+    with pytest.raises(InputError, match="differ does not stand"):
+        spreads_of(summary, "a", "c")
