@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+from io import StringIO
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.console import Console
+
+from interalign.errors import InputError
+from interalign.evaluation.ranking import kendall_tau_b, stability, stability_table
+from interalign.evaluation.rows import TurnRow
+from interalign.evaluation.statistics import Estimate
+from interalign.personas.persona import Persona
+from interalign.roles.judge import Verdict
+from interalign.roles.ledger import Disclosure
+
+SERIES = st.integers(2, 9).flatmap(
+    lambda length: st.tuples(*[st.lists(st.integers(0, 4).map(float), min_size=length, max_size=length)] * 2)
+)
+
+
+def rows_of(levels: dict[str, list[float | None]], turns: int = 2) -> dict[str, list[TurnRow]]:
+    """By model, the score of each case at every turn."""
+    return {
+        model: [
+            TurnRow(
+                case=f"person{case}",
+                turn=turn,
+                user="Hello",
+                reply="Hi",
+                disclosure=Disclosure(turn=turn),
+                verdict=None if score is None else Verdict(score=score),
+            )
+            for case, score in enumerate(scores)
+            for turn in range(1, turns + 1)
+        ]
+        for model, scores in levels.items()
+    }
+
+
+def test_tau_of_a_worked_example() -> None:
+    # 10 pairs: 1 tied in the first, 1 in the second, 7 in the same order, 1 in the reverse.
+    assert kendall_tau_b([1, 2, 2, 4, 5], [1, 3, 2, 2, 5]) == pytest.approx((7 - 1) / 9)
+    assert kendall_tau_b([1, 2, 3], [3, 2, 1]) == -1
+
+
+@given(SERIES)
+def test_tau_is_scipys(both: tuple[list[float], list[float]]) -> None:
+    stats = pytest.importorskip("scipy.stats", reason="scipy is not installed")
+    one, other = both
+    varies = len(set(one)) > 1 and len(set(other)) > 1
+    assert kendall_tau_b(one, other) == (pytest.approx(stats.kendalltau(one, other).statistic) if varies else None)
+
+
+@given(SERIES)
+def test_tau_is_symmetric_and_turns_with_the_order(both: tuple[list[float], list[float]]) -> None:
+    one, other = both
+    found, reverse = kendall_tau_b(one, other), kendall_tau_b(one, [-value for value in other])
+    assert kendall_tau_b(other, one) == found
+    assert (found is None and reverse is None) or reverse == pytest.approx(-(found or 0))
+
+
+def test_a_series_that_does_not_vary_has_no_tau() -> None:
+    assert kendall_tau_b([1, 1, 1], [1, 2, 3]) is None
+    assert kendall_tau_b([], []) is None
+
+
+def test_settings_that_agree_and_settings_that_do_not() -> None:
+    clear = rows_of({"a": [1, 1.2, 1.1, 1], "b": [3, 3.1, 3, 3.2], "c": [5, 4.9, 5, 4.8]})
+    reverse = {"a": clear["c"], "b": clear["b"], "c": clear["a"]}
+    found = stability({"rules": clear, "a model": clear, "the odd one": reverse}, resamples=200)
+    taus = {(one.first, one.second): one.tau for one in found.agreements}
+    assert taus["rules", "a model"] == Estimate(value=1, low=1, high=1)
+    assert taus["rules", "the odd one"].value == -1
+    assert [rank.model for rank in found.rankings[0].ranks] == ["c", "b", "a"]
+    assert [rank.best for rank in found.rankings[0].ranks] == [1, 0, 0]
+    assert found.rankings[0].ranks[0].expected == 1
+
+
+def test_ranks_that_hang_on_a_few_people_are_unsure() -> None:
+    unsure = rows_of({"a": [1, 5, 1, 5, 3], "b": [5, 1, 5, 1, 3.1]})
+    ranks = {rank.model: rank for rank in stability({"one": unsure}, resamples=2000).rankings[0].ranks}
+    assert 0.2 < (ranks["a"].best or 0) < 0.8
+    for rank in ranks.values():
+        assert sum(rank.shares) == pytest.approx(1)
+    assert sum(rank.expected or 0 for rank in ranks.values()) == pytest.approx(3)
+
+
+def test_models_that_tie_share_their_ranks() -> None:
+    ranks = stability({"one": rows_of({"a": [2, 3], "b": [2, 3]})}, resamples=100).rankings[0].ranks
+    assert [rank.shares for rank in ranks] == [(0.5, 0.5), (0.5, 0.5)]
+
+
+def test_a_model_without_verdicts_has_no_rank_and_comes_last() -> None:
+    found = stability({"one": rows_of({"mute": [None, None], "a": [2, 3], "b": [3, 4]})}, resamples=100)
+    last = found.rankings[0].ranks[-1]
+    assert (last.model, last.level.value, last.best, last.expected) == ("mute", None, None, None)
+
+
+def test_repeats_weigh_nothing() -> None:
+    once = rows_of({"a": [2, 3], "b": [3, 4]})
+    again = {"repeat": 1, "verdict": Verdict(score=5)}
+    twice = {name: [*rows, *(row.model_copy(update=again) for row in rows)] for name, rows in once.items()}
+    assert stability({"one": once}, resamples=100) == stability({"one": twice}, resamples=100)
+
+
+def test_people_who_share_a_personality_are_drawn_together() -> None:
+    # Whoever is curt likes a, all others like b: five personalities are five chances, not twenty.
+    people = {
+        f"person{case}": Persona(split="heldout", profile=f"Profile {case // 5}.", personality=f"Trait {case % 5}.")
+        for case in range(20)
+    }
+    scores: list[float | None] = [4.9 if case % 5 == 0 else 2.0 for case in range(20)]
+    rows = rows_of({"a": scores, "b": [2.7] * 20})
+    alone = stability({"one": rows}, resamples=2000).rankings[0].ranks
+    together = stability({"one": rows}, people=people, resamples=2000).rankings[0].ranks
+    widths = [
+        next((rank.level.high or 0) - (rank.level.low or 0) for rank in ranks if rank.model == "a")
+        for ranks in (alone, together)
+    ]
+    assert widths[1] > 1.5 * widths[0]
+
+
+def test_one_common_model_is_no_ranking() -> None:
+    one, other = rows_of({"a": [2, 3], "b": [3, 4]}), rows_of({"a": [2, 3], "c": [3, 4]})
+    with pytest.raises(InputError, match="1 models in common"):
+        stability({"one": one, "other": other})
+
+
+def test_the_table_fits_a_terminal_and_shows_names_as_they_are() -> None:
+    rows = rows_of({"[bold]a": [2, 3], "b": [3, 4]})
+    console = Console(width=80, record=True, file=StringIO())
+    console.print(stability_table(stability({"rules [red]": rows, "a model": rows}, resamples=100)))
+    text = console.export_text()
+    assert "[bold]a" in text and "rules [red] (2 cases)" in text and "Kendall's tau-b" in text
+    assert max(map(len, text.splitlines())) <= 80

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import asyncio
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from interalign.errors import BudgetSpent, InputError, ModelError
+from interalign.evaluation.rescoring import agreement_table, judge_agreement, rescored
+from interalign.evaluation.rows import TurnRow
+from interalign.messages import Chat
+from interalign.personas.persona import Persona
+from interalign.roles.judge import Judge, RuleJudge, Verdict
+from interalign.roles.ledger import Disclosure, Ledger
+from tests.evaluation.finished import CONFIG, SEED, people, played
+
+
+class LongerIsBetter:
+    """A judge who counts words, and looks at nobody."""
+
+    async def score(self, persona: Persona, chat: Chat, reply: str, ledger: Ledger, seed: int) -> Verdict | None:
+        return Verdict(score=min(5.0, 1 + len(reply.split()) / 20))
+
+
+class Fails:
+    """A judge who has no answer for some replies."""
+
+    def __init__(self, error: Exception, turn: int) -> None:
+        self.error, self.turn = error, turn
+
+    async def score(self, persona: Persona, chat: Chat, reply: str, ledger: Ledger, seed: int) -> Verdict | None:
+        if len(ledger) == self.turn:
+            raise self.error
+        return None if len(ledger) == 1 else Verdict(score=3)
+
+
+def again(rows: tuple[TurnRow, ...], judge: Judge) -> list[TurnRow]:
+    return asyncio.run(rescored(rows, people(), judge, CONFIG, SEED))
+
+
+def test_the_same_judge_says_the_same_to_the_letter() -> None:
+    rows = played("tailored")
+    assert any(row.repeat for row in rows) and any(row.swapped for row in rows) and any(row.controls for row in rows)
+    assert again(rows, RuleJudge()) == list(rows)
+
+
+def test_rows_come_back_in_their_order_whatever_order_they_have() -> None:
+    rows = tuple(reversed(played("tailored")))
+    assert again(rows, RuleJudge()) == list(rows)
+
+
+def test_another_judge_changes_verdicts_and_nothing_that_was_said() -> None:
+    rows = played("tailored")
+    after = again(rows, LongerIsBetter())
+    kept = ("case", "turn", "user", "reply", "disclosure", "repeat", "helpfulness", "induction", "failure")
+    assert [[getattr(row, name) for name in kept] for row in after] == [
+        [getattr(row, name) for name in kept] for row in rows
+    ]
+    assert all(row.verdict == row.swapped for row in after if not row.repeat)
+    # A judge without parts does not say whether a wish was met, or a thing claimed.
+    assert {(row.uptake, row.mind_reading) for row in after} == {(None, None)}
+    assert after[0].controls["generic-nice"].verdict == Verdict(score=1.05)
+
+
+def test_what_was_not_judged_before_is_not_judged_now() -> None:
+    rows = tuple(row.model_copy(update={"swapped": None, "controls": {}}) for row in played("tailored"))
+    after = again(rows, LongerIsBetter())
+    assert all(row.swapped is None and not row.controls for row in after)
+
+
+def test_a_turn_that_failed_stays_as_it_is() -> None:
+    failed = TurnRow(case=people()[0].id, turn=3, user="", reply="", disclosure=Disclosure(turn=3), failure="no server")
+    rows = tuple(
+        failed if (row.case, row.turn, row.repeat) == (failed.case, 3, 0) else row for row in played("tailored")
+    )
+    after = again(rows, LongerIsBetter())
+    assert failed in after
+    assert [row.verdict is None for row in after] == [row.failure is not None for row in rows]
+
+
+def test_an_answer_that_cannot_be_had_is_missing_and_told() -> None:
+    after = again(played("tailored"), Fails(ModelError("no answer in 60 s"), turn=2))
+    assert all(row.verdict == (Verdict(score=3) if row.turn == 3 else None) for row in after)
+    assert {fault.text for row in after for fault in row.faults if row.turn == 2} == {"no answer in 60 s"}
+    assert not any(row.faults for row in after if row.turn != 2)
+    # Asked again by one who answers, the fault is gone.
+    assert again(tuple(after), RuleJudge()) == [
+        row.model_copy(update={"faults": ()}) for row in again(played("tailored"), RuleJudge())
+    ]
+
+
+def test_what_stops_the_work_stops_it() -> None:
+    with pytest.raises(BudgetSpent):
+        again(played("tailored"), Fails(BudgetSpent("spent"), turn=2))
+
+
+def test_a_reply_that_the_first_judge_could_not_read_under_the_strangers_persona_is_judged_now() -> None:
+    rows = played("tailored")
+    lacking = (rows[0].model_copy(update={"swapped": None}), *rows[1:])
+    assert again(lacking, RuleJudge()) == list(rows)
+
+
+def test_people_who_are_not_of_the_run_are_refused() -> None:
+    rows = (played("tailored")[0].model_copy(update={"case": "somebody"}),)
+    with pytest.raises(InputError, match="somebody"):
+        again(rows, RuleJudge())
+
+
+def test_a_judge_agrees_with_itself() -> None:
+    rows = {"base": played("constant"), "tuned": played("tailored")}
+    found = judge_agreement(rows, rows, {one.id: one for one in people()})
+    assert (found.spearman.value, found.tau.value, found.difference.value) == (1, 1, 0)
+    assert (found.replies, found.lost, found.gained) == (2 * 8 * 3, 0, 0)
+
+
+def test_another_judge_agrees_less_and_what_either_lacks_is_counted() -> None:
+    before = {"base": played("constant"), "tuned": played("tailored")}
+    after = {name: again(rows, LongerIsBetter()) for name, rows in before.items()}
+    after["base"][0] = after["base"][0].model_copy(update={"verdict": None})
+    found = judge_agreement(before, after)
+    assert found.spearman.value is not None and found.spearman.value < 0.9
+    assert found.spearman.low is not None and found.spearman.low < found.spearman.value
+    assert (found.replies, found.lost, found.gained) == (2 * 8 * 3 - 1, 1, 0)
+    assert judge_agreement(after, before).gained == 1
+
+
+def test_one_model_has_no_ranking_and_no_common_reply_no_correlation() -> None:
+    alone = {"base": played("constant")}
+    assert judge_agreement(alone, alone).tau.value is None
+    both = {**alone, "tuned": played("tailored")}
+    assert judge_agreement(both, both, ranked=["base"]).tau.value is None
+    mute = {"base": tuple(row.model_copy(update={"verdict": None}) for row in alone["base"])}
+    found = judge_agreement(alone, mute)
+    assert (found.spearman.value, found.difference.value, found.replies) == (None, None, 0)
+    console = Console(width=80, record=True, file=StringIO())
+    console.print(agreement_table(found))
+    assert "\N{EN DASH}" in console.export_text()
