@@ -24,7 +24,7 @@ from interalign.messages import Message
 from interalign.roles.llm.player import instructions
 from interalign.roles.llm.script import scripts
 
-TOLD = {instructions(role): role for role in ("user", "inducer", "judge")}
+TOLD = {instructions(role): role for role in ("user", "inducer", "judge", "rater", "helpfulness", "grader")}
 
 
 def main() -> None:

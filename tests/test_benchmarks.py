@@ -256,3 +256,24 @@ def test_the_benchmark_of_tree_packing_runs(tmp_path: Path) -> None:
         assert one["tree"]["last_loss"] == pytest.approx(one["trl"]["last_loss"], rel=1e-3)
         assert one["times_faster"] == pytest.approx(one["trl"]["epoch_seconds"] / one["tree"]["epoch_seconds"])
     assert ten["fewer_tokens"] > 2 * two["fewer_tokens"]
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_the_evaluation_runs(tmp_path: Path) -> None:
+    pytest.importorskip("openai")
+    out = tmp_path / "evaluation.json"
+    call = [sys.executable, ROOT / "benchmarks" / "evaluation.py", "--quick", "--out", out]
+    done = subprocess.run(call, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "80"})
+    assert done.returncode == 0, done.stderr
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    text = out.read_text(encoding="utf-8")
+    assert str(tmp_path) not in text
+    whole = json.loads(text)
+    assert whole["command"] == "python benchmarks/evaluation.py --quick"
+    found = whole["result"]
+    with_controls, without = found["runs"]
+    assert without["calls"] == 4 * found["cases"] * found["turns"]
+    assert without["calls"] < with_controls["calls"] < 2 * without["calls"]
+    for one in found["runs"]:
+        assert one["seconds"] >= one["ideal_seconds"] > 0
+    assert found["two_cases_delays_a_turn"] > 2

@@ -197,3 +197,35 @@ def test_the_same_backend_keeps_what_is_not_named() -> None:
 def test_a_change_that_cannot_be_says_which_key() -> None:
     with pytest.raises(InputError, match=r"The command line: 'pool\.profiles\.target' is 0"):
         changed(demo_recipe(), {"pool": {"profiles": {"target": 0}}})
+
+
+def benchmark_roles(user: str) -> str:
+    model = '{ backend = "endpoint", base_url = "http://localhost:1/v1", model = "m" }'
+    lines = [f"{role}.models = [{{ model = {model} }}]" for role in ("user", "inducer", "judge")]
+    return "[benchmark.roles]\n" + "\n".join([*lines, user])
+
+
+def test_files_of_the_benchmark_are_looked_for_beside_the_recipe(tmp_path: Path) -> None:
+    text = '[benchmark]\ncases = "people.jsonl"\n' + benchmark_roles("user.prompt = 'mine.txt'")
+    benchmark = load_recipe(write(tmp_path, text)).benchmark
+    assert benchmark.cases == str(tmp_path / "people.jsonl")
+    assert benchmark.roles is not None and benchmark.roles.user is not None
+    assert benchmark.roles.user.prompt == str(tmp_path / "mine.txt")
+    assert load_recipe(write(tmp_path, '[benchmark]\ncases = "aloe"')).benchmark.cases == "aloe"
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('[benchmark.models.mine]\nbackend = "endpoint"\nmodel = "m"', "'benchmark.models.mine.base_url' is missing"),
+        ('[benchmark.models.mine]\nbackend = "remote"', "'benchmark.models.mine.backend' names no backend"),
+        ('[benchmark.models.mine]\nmodel = "m"', "'benchmark.models.mine.backend' is missing"),
+        ('[benchmark.models.mine]\nbackend = "local"\nchekpoint = "m"', "'benchmark.models.mine.chekpoint' is unknown"),
+        (benchmark_roles("judge.weigthed = true"), "'benchmark.roles.judge.weigthed' is unknown"),
+        ("[benchmark]\nturns = 3\ncontrol_turns = [4]", "control_turns names turn 4"),
+    ],
+)
+def test_what_is_wrong_with_a_benchmark_is_named(tmp_path: Path, text: str, why: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load_recipe(write(tmp_path, text))
+    assert why in str(caught.value)

@@ -456,3 +456,15 @@ def test_a_table_may_change_until_a_stage_that_it_decides_has_begun(tmp_path: Pa
     (tmp_path / "models").mkdir()
     with pytest.raises(RunMismatch, match=r"train\.base"), RunFolder.open(tmp_path, first, versions={}):
         pass
+
+
+def test_further_models_join_those_that_were_tested(tmp_path: Path) -> None:
+    before, more = "[benchmark]\nturns = 5\n[benchmark.models]\n", '[benchmark.models.mine]\nbackend = "scripted"\n'
+    with RunFolder.open(tmp_path, before, versions={}) as run:
+        write_jsonl(run.eval / "base" / "verdicts.jsonl", [])
+    with RunFolder.open(tmp_path, before.replace("5", "5\nin_flight = 3"), versions={}):
+        pass
+    with RunFolder.open(tmp_path, before + more, versions={}):
+        assert "mine" in (tmp_path / "recipe.toml").read_text()
+    with pytest.raises(RunMismatch), RunFolder.open(tmp_path, before.replace("5", "6") + more, versions={}):
+        pass

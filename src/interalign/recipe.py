@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, get_args
+from typing import Annotated, Any, NamedTuple, TypeVar, get_args, get_origin
 
 import tomli_w
 from pydantic import BaseModel, Field, ValidationError
@@ -20,7 +20,8 @@ from pydantic_core import ErrorDetails
 from interalign.conversations.preferences import PreferenceConfig
 from interalign.conversations.simulate import RolesConfig, SimulateConfig
 from interalign.errors import InputError
-from interalign.evaluation.benchmark import BenchmarkConfig
+from interalign.evaluation.benchmark import PACKAGED, BenchmarkConfig
+from interalign.evaluation.cast import EvaluationRoles
 from interalign.messages import Value
 from interalign.personas.compose import WorldConfig
 from interalign.personas.pool import PoolConfig
@@ -68,7 +69,8 @@ def load_recipe(path: Path | str, over: Recipe | None = None) -> Recipe:
     """The recipe in a TOML file; keys that are left out keep their defaults.
 
     With `over`, tables that the file leaves out are those of that recipe; a table that it names is the file's alone.
-    A role's `prompt` is looked for beside the file, and stands in the recipe with its whole path.
+    A role's `prompt` and a file of `cases` are looked for beside the file, and stand in the recipe with their whole
+    paths.
 
     Raises:
         InputError: the file is missing or not TOML, a key is unknown, or a value is out of range.
@@ -90,18 +92,32 @@ def load_recipe(path: Path | str, over: Recipe | None = None) -> Recipe:
 
 
 def _with_whole_paths(recipe: Recipe, folder: Path) -> Recipe:
-    """The recipe with the prompt files of its roles found from `folder`: the run folder keeps it in another place."""
-    roles = recipe.simulate.roles
-    if roles is None:
-        return recipe
-    played = {name: getattr(roles, name) for name in RolesConfig.model_fields}
+    """The recipe with the files that it names found from `folder`: the run folder keeps it in another place."""
+    changes: dict[str, Any] = {}
+    if recipe.simulate.roles is not None:
+        roles = _roles_with_whole_paths(recipe.simulate.roles, folder)
+        changes["simulate"] = recipe.simulate.model_copy(update={"roles": roles})
+    benchmark: dict[str, Any] = {}
+    if recipe.benchmark.roles is not None:
+        benchmark["roles"] = _roles_with_whole_paths(recipe.benchmark.roles, folder)
+    if recipe.benchmark.cases not in (None, PACKAGED):
+        benchmark["cases"] = os.path.abspath(folder / str(recipe.benchmark.cases))
+    if benchmark:
+        changes["benchmark"] = recipe.benchmark.model_copy(update=benchmark)
+    return recipe.model_copy(update=changes)
+
+
+R = TypeVar("R", RolesConfig, EvaluationRoles)
+
+
+def _roles_with_whole_paths(roles: R, folder: Path) -> R:
+    played = {name: getattr(roles, name) for name in type(roles).model_fields}
     whole = {
         name: role.model_copy(update={"prompt": os.path.abspath(folder / role.prompt)})
         for name, role in played.items()
         if role is not None and role.prompt is not None
     }
-    simulate = recipe.simulate.model_copy(update={"roles": roles.model_copy(update=whole)})
-    return recipe.model_copy(update={"simulate": simulate})
+    return roles.model_copy(update=whole)
 
 
 def changed(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
@@ -211,7 +227,13 @@ def _place(loc: tuple[int | str, ...]) -> _Place:
     keys: list[str] = []
     tables: list[type[BaseModel]] = [Recipe]
     secret = False
+    named = False
     for part in loc:
+        if named:
+            # A table of tables: the name is whoever wrote the recipe's own.
+            keys.append(str(part))
+            named = False
+            continue
         if len(tables) > 1:
             # After a table of several kinds pydantic names the kind, which is no key.
             tables = [table for table in tables if table.model_fields[_BACKEND].default == part]
@@ -222,6 +244,7 @@ def _place(loc: tuple[int | str, ...]) -> _Place:
             continue
         field = tables[0].model_fields.get(part) if tables else None
         tables = _tables(field.annotation) if field else []
+        named = bool(tables) and field is not None and get_origin(field.annotation) is dict
         secret = secret or any(table.model_config.get("hide_input_in_errors") for table in tables)
     return _Place(tuple(keys), tables, secret)
 

@@ -65,6 +65,8 @@ _TABLES = {
     "benchmark": "eval",
 }
 """What the stages leave, by the tables of the recipe that decide it; the longest name counts."""
+_NEVER_SETTLED = ("benchmark.models", "benchmark.in_flight")
+"""Keys that may change whatever has been made: further models to test join those that were tested."""
 _ABSENT = "(absent)"
 _KEYS_SHOWN = 8
 
@@ -355,7 +357,13 @@ class RunFolder:
     @classmethod
     @contextmanager
     def open(
-        cls, path: Path, recipe: str, *, versions: Mapping[str, str], free: Sequence[str] = ()
+        cls,
+        path: Path,
+        recipe: str,
+        *,
+        versions: Mapping[str, str],
+        free: Sequence[str] = (),
+        kept: str | None = None,
     ) -> Iterator[RunFolder]:
         """Hold the run folder at `path` for this process; it is made on first use.
 
@@ -365,6 +373,7 @@ class RunFolder:
                 may change until a stage that it decides has begun (`begin`), and all of it until anything is made.
             free: Beginnings of dotted keys that may change all the same, as where work goes on in another way.
             versions: Package to version, written to `versions.json`; it describes the last use of the folder.
+            kept: What the recipe in the folder says with every key spelled out, where an older version wrote fewer.
 
         Raises:
             RunBusy: another process, or another part of this one, holds the folder.
@@ -376,7 +385,7 @@ class RunFolder:
         if folder.root.exists() and not folder.root.is_dir():
             raise InputError(f"{path} is a file, not a folder.", mend="choose another folder with --out.")
         with _locked(folder.root):
-            _settle_recipe(folder.root, recipe, free)
+            _settle_recipe(folder.root, recipe, free, kept)
             _remove_unfinished(folder.root)
             write_json(folder.root / "versions.json", dict(versions))
             yield folder
@@ -494,14 +503,14 @@ def _remove_unfinished(root: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _settle_recipe(root: Path, recipe: str, free: Sequence[str]) -> None:
+def _settle_recipe(root: Path, recipe: str, free: Sequence[str], kept: str | None) -> None:
     now = _parsed(recipe, "The resolved recipe")
     path = root / "recipe.toml"
     if not path.exists():
         write_text(path, recipe)
         return
     try:
-        before = _parsed(path.read_text(encoding="utf-8"), str(path))
+        before = _parsed(path.read_text(encoding="utf-8") if kept is None else kept, str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"{path} cannot be read: {error}.", mend="restore the file, or choose another folder with --out."
@@ -531,8 +540,8 @@ def _is_settled(root: Path, difference: str) -> bool:
     """Whether a stage that the changed key decides has begun."""
     key = difference.partition(":")[0]
     table = next((one for one in sorted(_TABLES, key=len, reverse=True) if f"{key}.".startswith(f"{one}.")), key)
-    if table == "name":
-        # It is shown, and decides nothing.
+    if table == "name" or key.startswith(_NEVER_SETTLED):
+        # A name is shown, and decides nothing.
         return False
     return table not in _TABLES or (root / _TABLES[table]).exists() or _marker(root, table).exists()
 

@@ -1,27 +1,46 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
 from functools import cache
 
 import pytest
+from pydantic import ValidationError
 
-from interalign.errors import InputError, ModelError
+from interalign.conversations.checks import ChecksConfig
+from interalign.errors import InputError, Interrupted, ModelError
 from interalign.evaluation.benchmark import (
     CONTROLS,
     BenchmarkConfig,
+    Case,
     ControlCandidate,
+    EvaluationCast,
+    EvaluationRoles,
     ModelCandidate,
+    claims_undisclosed,
+    line_up,
+    play_case,
+    play_cases,
     run_benchmark,
 )
+from interalign.evaluation.cast import evaluated_by
 from interalign.evaluation.rows import TurnRow
-from interalign.llm.model import Request, Sampling
+from interalign.llm.backends import ScriptedConfig
+from interalign.llm.model import Answer, ChatModel, Request, Sampling
 from interalign.llm.scripted import ScriptedModel
 from interalign.messages import Chat, Message
 from interalign.personas.compose import WorldConfig, compose_personas
 from interalign.personas.persona import Persona
+from interalign.personas.seeds import seeds
 from interalign.roles.judge import Verdict, judge_reply
-from interalign.roles.ledger import Ledger
+from interalign.roles.ledger import Ledger, stated_so_far
+from interalign.roles.llm.grader import LLMGrader
+from interalign.roles.llm.inducer import LLMInducer
+from interalign.roles.llm.player import Player, instructions
+from interalign.roles.llm.script import scripts
+from interalign.roles.llm.user import LLMUser
 from interalign.roles.responder import ModelResponder
 
 WORLD = compose_personas(WorldConfig(train=2, heldout=12), seed=2)
@@ -175,3 +194,298 @@ def test_a_model_sees_the_chat_and_nothing_else() -> None:
     users = {message.content for request in requests for message in request.messages if message.role == "user"}
     assert users == {row.user for row in rows}
     assert len({request.seed for request in requests}) == 6
+
+
+# Language models as users and judges: scripts play them.
+
+PEOPLE = tuple(
+    Persona(profile=one.text, personality=other.text, split="heldout")
+    for one, other in zip(seeds("profile")[:4], seeds("personality")[:4], strict=True)
+)
+TALK = BenchmarkConfig(turns=10, roles=evaluated_by(ScriptedConfig()), repeats=0)
+
+
+class Counts:
+    """A model that counts its calls, and says what it was told beside the chat."""
+
+    def __init__(self, model: ChatModel, calls: Counter[str], role: str) -> None:
+        self._model, self._calls, self._role = model, calls, role
+
+    @property
+    def name(self) -> str:
+        return self._model.name
+
+    async def complete(self, request: Request) -> Answer:
+        self._calls[self._role] += 1
+        return await self._model.complete(request)
+
+
+class Rates:
+    """A judge that counts its calls: a word of the persona's profile in the reply is a point."""
+
+    def __init__(self, calls: Counter[str]) -> None:
+        self._calls = calls
+        self.ledgers: list[tuple[str, int, Ledger]] = []
+
+    async def score(self, persona: Persona, chat: Chat, reply: str, ledger: Ledger, seed: int) -> Verdict | None:
+        self._calls["judge"] += 1
+        self.ledgers.append((persona.id, len(chat), ledger))
+        shared = set(reply.lower().split()) & set(persona.profile.lower().split())
+        return Verdict(score=min(5, 1 + len(shared)), parts={"style": 0.5, "content": 0.5, "honest": 1})
+
+
+def table(
+    calls: Counter[str] | None = None, user: ChatModel | None = None, checks: ChecksConfig | None = None
+) -> EvaluationCast:
+    calls = Counter() if calls is None else calls
+
+    def player(role: str, model: ChatModel | None = None) -> Player:
+        counted = Counts(model or scripts()[role], calls, role)
+        return Player([(counted, 1.0)], Sampling(), instructions(role))
+
+    return EvaluationCast(
+        user=LLMUser(player("user", user)),
+        judge=Rates(calls),
+        inducer=LLMInducer(player("inducer")),
+        grader=LLMGrader(player("grader")),
+        checks=checks,
+    )
+
+
+def made(calls: Counter[str] | None = None, reply: Callable[[Request], str] | None = None) -> ModelCandidate:
+    model: ChatModel = ScriptedModel("tested", reply) if reply else scripts()["generic"]
+    return ModelCandidate(ModelResponder(Counts(model, Counter() if calls is None else calls, "tested"), Sampling()))
+
+
+def talk(config: BenchmarkConfig, cast: EvaluationCast, candidate: ModelCandidate, repeat: int = 0) -> list[TurnRow]:
+    return asyncio.run(play_case(PEOPLE[0], PEOPLE[1], candidate, cast, config, 7, repeat=repeat))
+
+
+def test_controls_take_no_more_calls_than_the_conversation() -> None:
+    plain, controlled = Counter[str](), Counter[str]()
+    without = talk(TALK.model_copy(update={"controls": False}), table(plain), made(plain))
+    with_controls = talk(TALK, table(controlled), made(controlled))
+    assert plain == {"user": 10, "inducer": 10, "tested": 10, "judge": 10}
+    spoken = plain["user"] + plain["tested"] + plain["judge"]
+    assert controlled == {"user": 10, "inducer": 10, "tested": 10 + 9 + 1, "judge": 20 + 9, "grader": 1}
+    assert controlled.total() - controlled["inducer"] <= 2 * spoken
+    # They change nothing of what is said and of what it is worth.
+    said = [(row.user, row.reply, row.verdict, row.disclosure) for row in without]
+    assert [(row.user, row.reply, row.verdict, row.disclosure) for row in with_controls] == said
+    assert all(row.swapped is None and not row.controls and row.induction is None for row in without)
+    assert all(row.swapped is not None for row in with_controls)
+    assert [row.turn for row in with_controls if row.controls] == [1, 5, 10]
+    assert [row.turn for row in with_controls if row.induction] == [10]
+
+
+def test_what_the_controls_are_told() -> None:
+    heard: list[Request] = []
+
+    def reply(request: Request) -> str:
+        heard.append(request)
+        return "nothing" if request.messages[-1].content == instructions("induce") else "As you like it."
+
+    rows = talk(TALK.model_copy(update={"control_turns": (2,)}), table(), made(reply=reply))
+    plain = [one for one in heard if one.messages[0].content == instructions("policy")]
+    told = [one.messages[0].content for one in heard if one not in plain]
+    assert set(rows[1].controls) == {"oracle persona", "disclosed-only oracle", "generic-nice"}
+    assert len(told) == 3
+    whole = [text for text in told if PEOPLE[0].profile in text.replace('\\"', '"')]
+    assert len(whole) == 1 and PEOPLE[0].personality in whole[0].replace('\\"', '"')
+    shown = stated_so_far([row.disclosure for row in rows[:2]])
+    assert shown and sum(all(one.text in text for one in shown) for text in told) == 2
+    later = stated_so_far([row.disclosure for row in rows])[len(shown) :]
+    assert later and all(later[-1].text not in text for text in told if text not in whole)
+    # The question off the record stands behind the last reply, and in no later chat.
+    asked = [one for one in heard if one.messages[-1].content == instructions("induce")]
+    assert [len(one.messages) for one in asked] == [2 * 10 + 2]
+    assert rows[-1].induction is not None and rows[-1].induction.statements == ()
+    assert len({one.seed for one in heard}) == len(heard)
+
+
+def test_the_inducer_writes_the_ledger_that_the_judge_reads() -> None:
+    cast = table()
+    rows = talk(TALK, cast, made())
+    assert isinstance(cast.judge, Rates)
+    assert any(row.disclosure.stated for row in rows)
+    entries = tuple(row.disclosure for row in rows)
+    for _, messages, ledger in cast.judge.ledgers:
+        assert tuple(ledger) == entries[: (messages + 1) // 2]
+
+
+def test_openings_are_the_same_for_all_models_and_others_in_a_repeat() -> None:
+    first = talk(TALK, table(), made())
+    other = talk(TALK, table(), made(reply=lambda request: "No."))
+    again = talk(TALK, table(), made(), repeat=1)
+    assert first[0].user == other[0].user
+    assert [row.reply for row in first] != [row.reply for row in other]
+    assert [row.repeat for row in again] == [1] * 10
+    assert [row.reply for row in again] != [row.reply for row in first]
+    assert all(row.swapped is None and not row.controls and row.induction is None for row in again)
+    assert talk(TALK, table(), made()) == first
+
+
+def test_faults_of_the_user_are_told_apart() -> None:
+    tries: Counter[int] = Counter()
+
+    def flips_once_a_turn(request: Request) -> str:
+        turn = int(request.messages[1].content.split("<turn>")[1].split("</turn>")[0])
+        tries[turn] += 1
+        if tries[turn] == 1:
+            return "I'm here to help! As an AI assistant, I can suggest some options for you."
+        return scripts()["user"]._text(request)
+
+    user = ScriptedModel("flips", flips_once_a_turn)
+    rows = talk(TALK, table(user=user, checks=ChecksConfig()), made())
+    assert all(row.failure is None and row.verdict is not None for row in rows)
+    assert all({fault.role for fault in row.faults} == {"user"} for row in rows)
+    assert all(fault.turn == row.turn and fault.attempt == 0 for row in rows for fault in row.faults)
+
+
+def test_a_user_that_falls_out_of_its_part_ends_the_case() -> None:
+    def flips_from_three_on(request: Request) -> str:
+        if "<turn>3</turn>" in request.messages[1].content:
+            return "I'm here to help! As an AI assistant, I can suggest some options for you."
+        return scripts()["user"]._text(request)
+
+    checks = ChecksConfig(retries=1)
+    rows = talk(TALK, table(user=ScriptedModel("flips", flips_from_three_on), checks=checks), made())
+    assert [row.failure is None for row in rows] == [True] * 2 + [False] * 8
+    assert all(row.verdict is not None and row.swapped is not None for row in rows[:2])
+    assert {fault.attempt for fault in rows[2].faults} == {0, 1}
+    assert all("no usable message in 2 tries" in (row.failure or "") and not row.faults for row in rows[3:])
+    assert (rows[2].user, rows[2].reply) == ("", "")
+
+
+class Breaks:
+    """A judge, inducer and grader whose server is gone."""
+
+    async def score(self, persona: Persona, chat: Chat, reply: str, ledger: Ledger, seed: int) -> Verdict | None:
+        raise ModelError("The server is gone.")
+
+
+def test_a_judge_that_fails_is_missing_and_the_conversation_goes_on() -> None:
+    rows = talk(TALK, EvaluationCast(user=table().user, inducer=table().inducer, judge=Breaks()), made())
+    assert all(row.failure is None and row.verdict is None and row.swapped is None for row in rows)
+    assert all(("judge", "no answer") in {(one.role, one.check) for one in row.faults} for row in rows)
+    assert rows[0].mind_reading is None and any(row.disclosure.stated for row in rows)
+
+
+class StopsAt:
+    """A model that says at its nth call that the work is to stop."""
+
+    def __init__(self, call: int) -> None:
+        self._left = call
+
+    @property
+    def name(self) -> str:
+        return "stops"
+
+    async def complete(self, request: Request) -> Answer:
+        self._left -= 1
+        if self._left <= 0:
+            raise Interrupted("Stopped.")
+        return await scripts()["generic"].complete(request)
+
+
+@pytest.mark.parametrize("call", [1, 7, 20])
+def test_what_stops_the_work_is_no_fault_of_a_case(call: int) -> None:
+    candidate = ModelCandidate(ModelResponder(StopsAt(call), Sampling()))
+    config = TALK.model_copy(update={"in_flight": 1, "turns": 5, "controls": False})
+    cases = line_up(PEOPLE, config, 7)
+    done: list[int] = []
+
+    async def play() -> None:
+        async for place, rows in play_cases(cases, candidate, table(), config, 7):
+            assert all(row.verdict for row in rows)
+            done.append(place)
+
+    with pytest.raises(Interrupted):
+        asyncio.run(play())
+    # Five calls a case.
+    assert len(done) == (call - 1) // 5
+
+
+def test_some_cases_are_had_again_the_same_for_every_model() -> None:
+    config = TALK.model_copy(update={"repeats": 0.5})
+    cases = line_up(PEOPLE, config, 7)
+    assert [case.repeat for case in cases] == [0, 0, 0, 0, 1, 1]
+    assert cases == line_up(PEOPLE, config, 7)
+    assert {case.persona.id for case in cases[4:]} < {persona.id for persona in PEOPLE}
+    assert len(line_up(PEOPLE, BenchmarkConfig(), 7)) == len(PEOPLE)
+    tenth = BenchmarkConfig(roles=TALK.roles)
+    assert sum(case.repeat for case in line_up(WORLD[2:], tenth, 7)) == 1
+
+
+def test_strangers_of_crossed_cases_share_neither_half() -> None:
+    crossed = tuple(
+        Persona(profile=one.text, personality=other.text, split="heldout")
+        for one in seeds("profile")[:8]
+        for other in seeds("personality")[:3]
+    )
+    for seed in range(5):
+        for case in line_up(crossed, BenchmarkConfig(), seed):
+            assert case.stranger.profile != case.persona.profile
+            assert case.stranger.personality != case.persona.personality
+
+
+def test_rules_find_what_a_model_has_learnt_where_it_is_asked() -> None:
+    facts = {fact.key for persona in HELDOUT for fact in persona.facts}
+
+    def tells(request: Request) -> str:
+        if request.messages[-1].content != instructions("induce"):
+            return "You could take your time with this."
+        chat = " ".join(message.content.lower() for message in request.messages[:-1] if message.role == "user")
+        return "\n".join(f"- The user knows of {key}." for key in sorted(facts) if key in chat)
+
+    config = BenchmarkConfig(turns=4, induction_turns=(2, 4))
+    rows = asyncio.run(run_benchmark(made(reply=tells), HELDOUT, config, 1))
+    found = [row.induction for row in rows if row.induction]
+    assert [row.turn for row in rows if row.induction] == [2, 4] * len(HELDOUT)
+    assert all(one.disclosed > 0 for one in found)
+    assert sum(one.found for one in found) > 0.8 * sum(one.disclosed for one in found)
+    assert not any(row.induction for row in played("mirror"))
+
+
+@pytest.mark.parametrize(
+    ("parts", "penalties", "claims"),
+    [
+        ({"honest": 0.0}, {}, True),
+        ({"honest": 1.0}, {"mind_reading": 1.0}, False),
+        ({"on_topic": 1.0}, {"mind_reading": 1.0}, True),
+        ({"on_topic": 1.0}, {}, False),
+        ({}, {}, None),
+    ],
+)
+def test_claims_of_what_was_never_said(parts: dict[str, float], penalties: dict[str, float], claims: object) -> None:
+    assert claims_undisclosed(Verdict(score=3, parts=parts, penalties=penalties)) is claims
+    assert claims_undisclosed(None) is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"control_turns": (6,)},
+        {"induction_turns": (0,)},
+        {"helpfulness": True},
+        {"repeats": 1.5},
+        {"roles": {"user": evaluated_by(ScriptedConfig()).user}},
+        {"roles": evaluated_by(ScriptedConfig()).model_dump() | {"judge": None}},
+        {"roles": evaluated_by(ScriptedConfig()).model_dump() | {"user": None}},
+    ],
+)
+def test_what_cannot_be_is_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(ValidationError):
+        BenchmarkConfig.model_validate({"turns": 5, **wrong})
+
+
+def test_a_language_model_may_judge_rule_based_users() -> None:
+    roles = EvaluationRoles(judge=evaluated_by(ScriptedConfig()).judge)
+    config = BenchmarkConfig(turns=4, roles=roles, repeats=0)
+    calls = Counter[str]()
+    cast = EvaluationCast(judge=Rates(calls))
+    rows = asyncio.run(play_case(HELDOUT[0], HELDOUT[1], made(calls), cast, config, 7))
+    assert not config.by_rules and all(row.disclosure.facts for row in rows[:1])
+    assert calls["judge"] == 2 * 4 + 3 * len(config.controlled_turns)
+    assert Case(HELDOUT[0], HELDOUT[1]).repeat == 0
+    assert json.loads(config.model_dump_json())["roles"]["user"] is None

@@ -33,7 +33,7 @@ REFUSAL = "I'm sorry, but as an AI language model I can't help with that."
 WRONG_FORM = '{"answer": 42}'
 HANG_S = 10.0
 
-_TOLD = {instructions(role): role for role in ("user", "inducer", "judge")}
+_TOLD = {instructions(role): role for role in ("user", "inducer", "judge", "rater", "helpfulness", "grader")}
 _IN_TRANSIT = ("busy", "broken", "cut off", "hang")
 _IN_CONTENT = ("not JSON", "empty", "refusal")
 

@@ -11,16 +11,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from interalign import __version__
+from interalign.cli.choices import choices
 from interalign.cli.console import DEMO, Out, RecipeFile, chosen_recipe, err, escaped, out, say, work_in
+from interalign.cli.evaluate import evaluate, show_summary
 from interalign.cli.export import export
+from interalign.cli.judge import judge
+from interalign.cli.metrics import metrics
 from interalign.cli.personas import personas
+from interalign.cli.results import compare, ranking, rescore, results
 from interalign.cli.simulate import simulate
 from interalign.cli.train import models, train
-from interalign.errors import InputError, InteralignError, Interrupted
+from interalign.errors import InteralignError, Interrupted
 from interalign.training import processes
 
 if TYPE_CHECKING:
-    from interalign.evaluation.summary import Summary
     from interalign.recipe import Recipe
 
 __all__ = ["app", "main"]
@@ -35,7 +39,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-app.add_typer(personas, name="personas")
+_WHOLE, _STAGES, _RESULTS, _YARDSTICKS = "The whole way", "Stages", "Results", "Judges and other benchmarks"
+app.add_typer(personas, name="personas", rich_help_panel=_STAGES)
 
 
 def main() -> None:
@@ -70,7 +75,7 @@ def _who() -> str:
     return "" if processes.is_first() else f"process {processes.rank()}: "
 
 
-@app.command()
+@app.command(rich_help_panel=_WHOLE)
 def demo(folder: Out = DEMO) -> None:
     """The whole way in small, offline: personas, trees, SFT, DPO, benchmark, report."""
     from interalign.recipe import demo_recipe
@@ -78,7 +83,7 @@ def demo(folder: Out = DEMO) -> None:
     _whole_way(demo_recipe(), folder)
 
 
-@app.command()
+@app.command(rich_help_panel=_WHOLE)
 def run(
     recipe: Annotated[Path, typer.Argument(help="TOML recipe, for example recipes/demo.toml.")],
     folder: Annotated[
@@ -92,36 +97,16 @@ def run(
     _whole_way(loaded, folder or Path("runs") / loaded.name)
 
 
-app.command()(simulate)
-app.command()(export)
-app.command()(train)
-app.command()(models)
+for stage in (simulate, export, train, models):
+    app.command(rich_help_panel=_STAGES)(stage)
+app.command("eval", rich_help_panel=_STAGES)(evaluate)
+for result in (results, compare, ranking, rescore, metrics):
+    app.command(rich_help_panel=_RESULTS)(result)
+app.command(rich_help_panel=_YARDSTICKS)(choices)
+app.add_typer(judge, name="judge", rich_help_panel=_YARDSTICKS)
 
 
-@app.command(name="eval")
-def evaluate(
-    folder: Out = DEMO,
-    recipe: RecipeFile = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--model", help="Test one more model, as NAME=FOLDER (or a hub name); may be given several times."
-        ),
-    ] = None,
-) -> None:
-    """Let every trained model, the base and the controls talk to the held-out personas; print the table."""
-    from interalign.pipeline import BASE, TRAINED
-    from interalign.pipeline import evaluate as judge
-
-    extra = dict(_named(argument) for argument in model or [])
-    if len(extra) < len(model or []):
-        raise InputError("Two --model have the same name.", mend="give each a name of its own.")
-    with work_in(folder, chosen_recipe(recipe, folder)) as work:
-        trained = [name for name in TRAINED if (work.run.models / name).exists()]
-        _show(judge(work, [BASE, *trained], extra))
-
-
-@app.command()
+@app.command(rich_help_panel=_STAGES)
 def report(folder: Out = DEMO, recipe: RecipeFile = None) -> None:
     """Write report.html, one self-contained page, from an evaluated run."""
     from interalign.pipeline import make_report
@@ -130,7 +115,7 @@ def report(folder: Out = DEMO, recipe: RecipeFile = None) -> None:
         say(f"report: {make_report(work)}")
 
 
-@app.command()
+@app.command(rich_help_panel=_WHOLE)
 def doctor() -> None:
     """What this machine can do, what is missing, and how to mend it."""
     from interalign.doctor import absent_lines, as_table, inspect_machine
@@ -153,27 +138,8 @@ def _top(version: Annotated[bool, typer.Option("--version", help="Print the vers
 def _whole_way(recipe: Recipe, folder: Path) -> None:
     from interalign.pipeline import run_recipe
 
-    _show(run_recipe(recipe, folder, err))
+    show_summary(run_recipe(recipe, folder, err))
     say(f"\nreport: {folder / 'report.html'}")
-
-
-def _show(summary: Summary) -> None:
-    from interalign.evaluation.summary import table
-    from interalign.report.finding import finding
-
-    out.print()
-    out.print(table(summary))
-    found = finding(summary)
-    out.print(f"[bold]{escaped(found.headline)}[/bold]", highlight=False)
-    for sentence in found.support:
-        out.print(escaped(sentence), highlight=False)
-
-
-def _named(argument: str) -> tuple[str, str]:
-    name, equals, checkpoint = argument.partition("=")
-    if not (equals and name and checkpoint):
-        raise InputError(f"--model {argument!r} is not NAME=FOLDER.", mend="for example --model mine=models/mine.")
-    return name, checkpoint
 
 
 def _quiet_third_parties() -> None:

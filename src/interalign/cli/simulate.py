@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich import box
-from rich.cells import cell_len
-from rich.measure import Measurement
 from rich.table import Table
 
 from interalign.cli.console import (
@@ -28,6 +26,7 @@ from interalign.cli.console import (
     server_model,
     work_in,
 )
+from interalign.cli.usage import show_usage
 from interalign.errors import InputError
 
 if TYPE_CHECKING:
@@ -54,10 +53,6 @@ MEANINGS: Mapping[str, str] = {
     "unreadable": "the answer is not of the form that was asked for",
 }
 """What is wrong with a message that a check refuses, by the check's name."""
-
-_LEAST_NAME = 12
-"""To so many columns a model's name is folded before anything else gives way."""
-_WIDEST = 10_000
 
 
 def simulate(
@@ -280,45 +275,6 @@ def _show_hygiene(found: PairHygiene) -> None:
 
 
 def _show_usage(title: str, rows: Sequence[RoleUsage]) -> None:
-    """What the roles use. Numbers are never cut: names fold, and what is least asked for is left out, before that."""
-    cached = any(row.cached_tokens for row in rows)
-    table = _usage(title, rows, cached=cached)
-    if cached and _least_width(table, rows) > out.width:
-        table = _usage(title, rows, cached=False)
-    least = _least_width(table, rows)
-    table.width = least if least > out.width else None
-    out.print(table, crop=False)
-
-
-def _least_width(table: Table, rows: Sequence[RoleUsage]) -> int:
-    longest = max(cell_len(row.model) for row in rows)
-    whole = Measurement.get(out, out.options.update(max_width=_WIDEST), table).maximum
-    return whole - longest + min(longest, _LEAST_NAME)
-
-
-def _usage(title: str, rows: Sequence[RoleUsage], *, cached: bool) -> Table:
     from interalign.conversations.cast import ROLES
 
-    table = Table(title=title or None, box=box.SIMPLE)
-    table.add_column("role", no_wrap=True)
-    table.add_column("model", overflow="fold")
-    for name in ("calls", "prompt\ntokens", *(("of these\ncached",) if cached else ()), "written\ntokens", "US$"):
-        table.add_column(name, justify="right", no_wrap=True)
-
-    def add(role: str, model: str, of: Sequence[RoleUsage]) -> None:
-        counts = [sum(row.calls for row in of), sum(row.prompt_tokens for row in of)]
-        counts += [sum(row.cached_tokens for row in of)] if cached else []
-        counts += [sum(row.completion_tokens for row in of)]
-        known = [row.usd for row in of if row.usd is not None]
-        usd = _money(sum(known) if len(known) == len(of) else None)
-        table.add_row(role, escaped(model), *(f"{count:,}" for count in counts), usd)
-
-    for row in sorted(rows, key=lambda one: ROLES.index(one.role)):
-        add(row.role, row.model, [row])
-    table.add_section()
-    add("all", "", rows)
-    return table
-
-
-def _money(usd: float | None) -> str:
-    return "unknown" if usd is None else f"{usd:,.4f}" if 0 < usd < 0.01 else f"{usd:,.2f}"
+    show_usage(title, rows, ROLES)

@@ -18,7 +18,7 @@ from interalign.roles.llm.responder import LLMResponder
 from interalign.roles.llm.script import scripts
 from interalign.roles.llm.user import LLMUser
 
-__all__ = ["ROLES", "Wrap", "cast_of", "open_cast", "roles_of"]
+__all__ = ["ROLES", "Wrap", "cast_of", "open_cast", "open_players", "roles_of"]
 
 ROLES = ("user", "checker", "inducer", "tailored", "generic", "judge")
 Wrap: TypeAlias = Callable[[ChatModel, str, bool], ChatModel]
@@ -40,18 +40,37 @@ async def open_cast(config: SimulateConfig, wrap: Wrap) -> AsyncIterator[Cast]:
         InputError, MissingExtra, ModelError: as `open_model`; InputError also for a prompt file that cannot be used.
     """
     assert config.roles is not None  # without roles the cast is the rule-based one
+    async with open_players(roles_of(config.roles), wrap) as players:
+        yield cast_of(players, config)
+
+
+@asynccontextmanager
+async def open_players(
+    roles: Mapping[str, RoleConfig], wrap: Wrap, prompts: Mapping[str, str] | None = None
+) -> AsyncIterator[dict[str, Player]]:
+    """A player for each role, the models closed at the end of the block.
+
+    Args:
+        roles: The roles by name.
+        wrap: What is put around each model.
+        prompts: What a role's instructions and its script are called, where not like the role.
+
+    Raises:
+        InputError, MissingExtra, ModelError: as `open_cast`.
+    """
     async with AsyncExitStack() as stack:
         opened: dict[str, ChatModel] = {}
         players = {}
-        for role, of_role in roles_of(config.roles).items():
+        for role, of_role in roles.items():
+            told = (prompts or {}).get(role, role)
             models = []
             for one in of_role.models:
-                key = _key(one.model, role)
+                key = _key(one.model, told)
                 if key not in opened:
-                    opened[key] = await stack.enter_async_context(open_model(one.model, scripts(), role))
+                    opened[key] = await stack.enter_async_context(open_model(one.model, scripts(), told))
                 models.append((wrap(opened[key], role, costs_nothing(one.model)), one.weight))
-            players[role] = Player(models, of_role.sampling, instructions(role, of_role.prompt))
-        yield cast_of(players, config)
+            players[role] = Player(models, of_role.sampling, instructions(told, of_role.prompt))
+        yield players
 
 
 def cast_of(players: Mapping[str, Player], config: SimulateConfig) -> Cast:

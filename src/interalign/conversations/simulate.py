@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
-from itertools import islice
+from contextlib import AbstractContextManager, aclosing, nullcontext
+from functools import partial
 from random import Random
 from typing import Annotated
 
@@ -20,6 +20,7 @@ from pydantic import Field, model_validator
 
 from interalign.conversations.checks import ChecksConfig
 from interalign.conversations.policy import PolicyConfig, chosen
+from interalign.conversations.side_by_side import as_done
 from interalign.conversations.tree import Fault, Node, Tree
 from interalign.conversations.turn import (
     Cast,
@@ -197,35 +198,10 @@ async def _as_done(
                 return place, await grow_tree(persona, config, seed, players)
             return place, await grow_more(known, persona, config, players)
 
-    def begun(place: int, persona: Persona) -> asyncio.Task[tuple[int, Tree]]:
-        task = asyncio.create_task(one(place, persona))
-        # Where several fail at once, one is told; asyncio would complain that nobody looked at the others.
-        task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        return task
-
-    waiting = enumerate(personas)
-    under_way: set[asyncio.Task[tuple[int, Tree]]] = set()
-    stopped: list[StopWork] = []
-    try:
-        while True:
-            room = 0 if stopped else config.in_flight - len(under_way)
-            under_way |= {begun(place, persona) for place, persona in islice(waiting, room)}
-            if not under_way:
-                break
-            done, under_way = await asyncio.wait(under_way, return_when=asyncio.FIRST_COMPLETED)
-            while done:
-                # Taken off, so that a tree that has been given out is not kept.
-                ended = done.pop()
-                error = ended.exception()
-                if isinstance(error, StopWork):
-                    stopped.append(error)
-                else:
-                    yield ended.result()
-        if stopped:
-            raise stopped[0]
-    finally:
-        for task in under_way:
-            task.cancel()
+    begun = (partial(one, place, persona) for place, persona in enumerate(personas))
+    async with aclosing(as_done(begun, config.in_flight)) as done:
+        async for tree in done:
+            yield tree
 
 
 async def grow_tree(persona: Persona, config: SimulateConfig, seed: int, cast: Cast) -> Tree:

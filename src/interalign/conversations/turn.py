@@ -24,7 +24,18 @@ from interalign.roles.responder import Reply, Responder, RuleResponder, Source, 
 from interalign.roles.user import RuleUser, UserSimulator, UserTurn
 from interalign.run import derive_seed
 
-__all__ = ["Cast", "Checker", "Place", "SimulatorFault", "Turn", "Writer", "judge_turn", "take_turn"]
+__all__ = [
+    "Cast",
+    "Checker",
+    "Place",
+    "Simulator",
+    "SimulatorFault",
+    "Turn",
+    "Writer",
+    "judge_turn",
+    "speak",
+    "take_turn",
+]
 
 _ATTEMPTS = 4
 
@@ -51,6 +62,25 @@ class Checker(Protocol):
 
     async def faults(self, persona: Persona, chat: Chat, said: str, seed: int) -> Sequence[str]:
         """The names of the faults of `said`, the user's message after `chat`; empty for a good one."""
+        ...
+
+
+class Simulator(Protocol):
+    """What a cast needs for the user's part."""
+
+    @property
+    def user(self) -> UserSimulator:
+        """Who plays the persona."""
+        ...
+
+    @property
+    def checks(self) -> ChecksConfig | None:
+        """What a message is checked for; None: nothing."""
+        ...
+
+    @property
+    def checker(self) -> Checker | None:
+        """Who looks again at what the checks have let pass."""
         ...
 
 
@@ -119,7 +149,7 @@ async def take_turn(
         SimulatorFault: no try of the user's message passed the checks.
         InteralignError: a role failed.
     """
-    user = await _speak(place, cast, found)
+    user = await speak(place, cast, found)
     replying = _Replying(place.spoken(user), cast, sources, policy_samples, found)
     try:
         replies = await replying.replies()
@@ -147,7 +177,13 @@ async def judge_turn(place: Place, cast: Cast, user: UserTurn, texts: Sequence[s
     return Judgement(verdicts=tuple(verdicts))
 
 
-async def _speak(place: Place, cast: Cast, found: list[Fault]) -> UserTurn:
+async def speak(place: Place, cast: Simulator, found: list[Fault]) -> UserTurn:
+    """The user's next message: the first try that the checks let pass; `found` takes up what is refused.
+
+    Raises:
+        SimulatorFault: no try passed.
+        ModelError: there is no usable answer.
+    """
     checks, number = cast.checks, len(place.ledger) + 1
     for attempt in range(place.tried, place.tried + 1 + (checks.retries if checks else 0)):
         # The first try has the conversation's seed, under which two models meet the same plan of a rule-based user.

@@ -1,50 +1,81 @@
 """The benchmark: every model talks to the same held-out people, and each reply is judged as it is given.
 
-Openings and plans come from the persona and the seed alone, so cases are paired across models. Each reply is judged a
-second time under another person's persona: the difference is the personalization gap.
+Users are drawn from the persona and the seed alone, so cases are paired across models: with rules the plan of the whole
+conversation is the same, with language models the opening. A reply is judged a second time under another person's
+persona: the difference is the personalization gap.
+
+A conversation waits for the user and the tested model only. What is noted and judged of a turn goes on meanwhile and is
+waited for at the end of the case.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
+from contextlib import AbstractContextManager, aclosing, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
 from random import Random
-from typing import Annotated, Protocol
+from typing import Annotated, Any, TypeVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from interalign.errors import InputError, InteralignError, StorageError
-from interalign.evaluation.rows import TurnRow
+from interalign.conversations.checks import ChecksConfig
+from interalign.conversations.side_by_side import as_done
+from interalign.conversations.tree import Fault
+from interalign.conversations.turn import Place, speak
+from interalign.errors import InputError, InteralignError, StopWork, StorageError
+from interalign.evaluation.candidates import (
+    CONTROLS,
+    Candidate,
+    ControlCandidate,
+    Instructable,
+    MethodCandidate,
+    ModelCandidate,
+)
+from interalign.evaluation.cast import EvaluationCast, EvaluationRoles
+from interalign.evaluation.controls import counterfactuals, default_turns
+from interalign.evaluation.induction import induction
+from interalign.evaluation.rows import Counterfactual, Induction, TurnRow
+from interalign.llm.backends import ModelConfig
 from interalign.llm.model import Sampling
 from interalign.messages import Chat, Message, Value
 from interalign.personas.persona import Persona
-from interalign.roles.judge import Judge, RuleJudge, Verdict
-from interalign.roles.ledger import Disclosure, Ledger
-from interalign.roles.responder import ModelResponder, Responder, RuleResponder, Source, views
-from interalign.roles.user import RuleUser, UserSimulator
+from interalign.roles.judge import Judge, Verdict
+from interalign.roles.ledger import Disclosure, Ledger, stated_so_far
+from interalign.roles.llm.player import RoleFailure, all_or_first_error
+from interalign.roles.responder import ModelResponder
+from interalign.roles.user import UserSimulator, UserTurn
 from interalign.run import derive_seed
 
 __all__ = [
     "CONTROLS",
+    "PACKAGED",
     "BenchmarkConfig",
     "Candidate",
+    "Case",
     "ControlCandidate",
+    "EvaluationCast",
+    "EvaluationRoles",
+    "MethodCandidate",
     "ModelCandidate",
     "benchmark",
+    "claims_undisclosed",
+    "line_up",
+    "play_case",
+    "play_cases",
     "run_benchmark",
+    "uptake",
 ]
 
-CONTROLS: dict[str, Source] = {
-    "constant": "constant",
-    "mirror": "mirror",
-    "disclosed-only oracle": "tailored",
-    "full oracle": "oracle",
-}
-"""Scripted responders that bound what a model can reach, by the names that the report gives them."""
+T = TypeVar("T")
+PACKAGED = "aloe"
+"""The name of the cases that come with interalign."""
+_REPEATED = 0.1
 
 
 class BenchmarkConfig(Value):
-    """How long the benchmark talks, and how sure it wants to be."""
+    """How long the benchmark talks, with whom, and how sure it wants to be."""
 
     turns: Annotated[int, Field(ge=2)] = 5
     """Turns of a conversation."""
@@ -56,42 +87,70 @@ class BenchmarkConfig(Value):
     """Nucleus sampling: tokens outside the likeliest ones that make up this share are never drawn."""
     resamples: Annotated[int, Field(ge=100)] = 10_000
     """Bootstrap resamples behind each interval."""
+    cases: str | None = None
+    """Who is talked to: "aloe" for the cases that come with interalign, or a file of personas. Left out: the held-out
+    personas of the run."""
+    roles: EvaluationRoles | None = None
+    """Language models as user and judge. Left out, rules play both."""
+    checks: ChecksConfig = ChecksConfig()
+    """What is not let pass of a user whom a language model plays."""
+    models: dict[str, ModelConfig] = Field(default_factory=dict)
+    """More models to test, by name, beside those of the run."""
+    controls: bool = True
+    """Judge each reply under another person's persona as well, and play the controls: scripted conversations with
+    rule-based users, other replies of the tested model with language models."""
+    control_turns: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    """At which turns language models give those other replies. Left out: first, middle and last from ten turns on, and
+    fewer before."""
+    induction_turns: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    """After which turns the model is asked what it has learnt. Left out: after the last one where the roles have a
+    grader, never by rules."""
+    helpfulness: bool = False
+    """Have a language model as the judge also rate how well each reply would help anybody: one more call a turn."""
+    repeats: Annotated[float, Field(ge=0, le=1)] | None = None
+    """The share of the cases that are played twice, which tells the noise. Left out: a tenth where language models
+    play, none by rules."""
+    in_flight: Annotated[int, Field(ge=1)] = 128
+    """Conversations that are open at the same time. It bounds memory and changes no result."""
+
+    @model_validator(mode="after")
+    def _check(self) -> BenchmarkConfig:
+        for name in ("control_turns", "induction_turns"):
+            beyond = [turn for turn in getattr(self, name) or () if turn > self.turns]
+            if beyond:
+                raise ValueError(f"{name} names turn {beyond[0]} of a conversation of {self.turns}")
+        if self.helpfulness and (self.roles is None or self.roles.judge is None):
+            raise ValueError("helpfulness is rated by a language model: name one as roles.judge")
+        return self
 
     @property
     def sampling(self) -> Sampling:
         """How the tested models draw their tokens."""
         return Sampling(max_tokens=self.max_tokens, temperature=self.temperature, top_p=self.top_p)
 
+    @property
+    def by_rules(self) -> bool:
+        """Whether rules are both user and judge."""
+        return self.roles is None or (self.roles.user is None and self.roles.judge is None)
 
-class Candidate(Protocol):
-    """Anything that can be tested: it answers a chat, and may know what the benchmark lets it know."""
+    @property
+    def controlled_turns(self) -> tuple[int, ...]:
+        """The turns at which other replies are asked for."""
+        if self.by_rules or not self.controls:
+            return ()
+        return default_turns(self.turns) if self.control_turns is None else self.control_turns
 
-    async def answer(self, persona: Persona, chat: Chat, ledger: Ledger, seed: int) -> str:
-        """Return the reply to the last message of the chat. Models under test look at the chat only."""
-        ...
+    @property
+    def induced_turns(self) -> tuple[int, ...]:
+        """The turns after which the model is asked what it has learnt."""
+        if self.induction_turns is not None:
+            return self.induction_turns
+        return (self.turns,) if self.controls and self.roles is not None and self.roles.grader is not None else ()
 
-
-class ModelCandidate:
-    """A responder that sees the chat and nothing else: what is measured."""
-
-    def __init__(self, responder: Responder) -> None:
-        self._responder = responder
-
-    async def answer(self, persona: Persona, chat: Chat, ledger: Ledger, seed: int) -> str:
-        """Return the responder's reply; persona and ledger stay out of its sight."""
-        return await self._responder.respond(chat, "", None, seed)
-
-
-class ControlCandidate:
-    """A scripted responder that knows what its source is allowed to know."""
-
-    def __init__(self, source: Source) -> None:
-        self._source = source
-
-    async def answer(self, persona: Persona, chat: Chat, ledger: Ledger, seed: int) -> str:
-        """Return the reply composed from the source's view of the user."""
-        view = views(persona, ledger, seed)[self._source]
-        return await RuleResponder().respond(chat, ledger[-1].topic, view, seed)
+    @property
+    def repeated(self) -> float:
+        """The share of the cases that are played twice."""
+        return (0.0 if self.by_rules else _REPEATED) if self.repeats is None else self.repeats
 
 
 def benchmark(checkpoint: str, personas: Sequence[Persona], config: BenchmarkConfig, seed: int) -> list[TurnRow]:
@@ -122,14 +181,122 @@ async def run_benchmark(
 
     A case in which a role fails keeps the turns before; the turns after carry the reason and no verdict.
 
+    Args:
+        candidate: Who is tested.
+        personas: With whom it talks.
+        config: How; its roles are not opened here.
+        seed: Of the run.
+        user: Who plays the personas; rules where it is left out.
+        judge: Who judges; rules where it is left out.
+        on_turn: Called once for each turn of `config.turns`, whether it was played or not.
+
+    Raises:
+        InputError: fewer than two held-out personas, or training personas among them.
+    """
+    rules = EvaluationCast()
+    cast = EvaluationCast(user=user or rules.user, judge=judge or rules.judge)
+    cases = line_up(personas, config, seed)
+    rows: dict[int, list[TurnRow]] = {}
+    async for place, of_case in play_cases(cases, candidate, cast, config, seed, on_turn=on_turn):
+        rows[place] = of_case
+    return [row for place in sorted(rows) for row in rows[place]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One conversation to be had."""
+
+    persona: Persona
+    stranger: Persona
+    """Under whose persona the replies are judged as well."""
+    repeat: int = 0
+
+
+def line_up(personas: Sequence[Persona], config: BenchmarkConfig, seed: int) -> tuple[Case, ...]:
+    """All conversations, one with each persona, and after them those that are had again; the same for every model.
+
     Raises:
         InputError: fewer than two held-out personas, or training personas among them.
     """
     _check_heldout(personas)
     stranger = _strangers(personas, seed)
-    bench = _Bench(candidate, user or RuleUser(), judge or RuleJudge(), config, seed, on_turn or _nothing)
-    cases = await asyncio.gather(*(bench.play(persona, stranger[persona.id]) for persona in personas))
-    return [row for rows in cases for row in rows]
+    cases = [Case(persona, stranger[persona.id]) for persona in personas]
+    people = list({persona.id: persona for persona in personas}.values())
+    again = Random(derive_seed(seed, "repeats")).sample(people, round(config.repeated * len(people)))
+    return (*cases, *(Case(persona, stranger[persona.id], 1) for persona in again))
+
+
+async def play_cases(
+    cases: Iterable[Case],
+    candidate: Candidate,
+    cast: EvaluationCast,
+    config: BenchmarkConfig,
+    seed: int,
+    *,
+    on_turn: Callable[[], None] | None = None,
+    around: Callable[[], AbstractContextManager[None]] = nullcontext,
+) -> AsyncGenerator[tuple[int, list[TurnRow]], None]:
+    """Yield the place and the rows of each case as soon as it is done; no more than `config.in_flight` are open.
+
+    Each runs in a block that `around` makes (`Account.whole`).
+
+    Raises:
+        StopWork: the budget is spent, a server will answer nothing, or the user asked to stop. What was in flight is
+            finished before, and cases that came to their end are yielded.
+        StorageError: the journal cannot be written.
+    """
+
+    async def one(place: int, case: Case) -> tuple[int, list[TurnRow]]:
+        with around():
+            return place, await _Case(case, candidate, cast, config, seed, on_turn).play()
+
+    begun = (partial(one, place, case) for place, case in enumerate(cases))
+    async with aclosing(as_done(begun, config.in_flight)) as done:
+        async for rows in done:
+            yield rows
+
+
+async def play_case(
+    persona: Persona,
+    stranger: Persona,
+    candidate: Candidate,
+    cast: EvaluationCast,
+    config: BenchmarkConfig,
+    seed: int,
+    *,
+    repeat: int = 0,
+) -> list[TurnRow]:
+    """Have one conversation of `config.turns` turns and judge it; returns a row for each turn.
+
+    A user turn is taken with the cast's checks and retries; what they refuse stands in the row's faults and never
+    counts against the model. Where the user or the tested model fails, the turns before are kept and the others carry
+    the reason. Where whoever notes or judges fails, a fault under its role says so, and what it was asked for is
+    missing.
+
+    Args:
+        persona: Whom the user plays.
+        stranger: Under whose persona each reply is judged as well, where `config.controls` is set.
+        candidate: Who is tested.
+        cast: Everybody else.
+        config: How; its roles are not opened here.
+        seed: Of the run.
+        repeat: Above 0 the same conversation is had anew, under seeds of its own.
+
+    Raises:
+        StopWork: no further call may be made. What was in flight is finished before.
+        StorageError: the journal cannot be written.
+    """
+    return await _Case(Case(persona, stranger, repeat), candidate, cast, config, seed).play()
+
+
+def claims_undisclosed(verdict: Verdict | None) -> bool | None:
+    """Whether a verdict finds that the reply claims what was never disclosed; None where it does not say."""
+    if verdict is None:
+        return None
+    if "honest" in verdict.parts:
+        return verdict.parts["honest"] == 0
+    # A penalty of nothing is left out by the rule-based judge, whose verdicts are known by what they measure.
+    return "mind_reading" in verdict.penalties if "on_topic" in verdict.parts else None
 
 
 def _check_heldout(personas: Sequence[Persona]) -> None:
@@ -144,86 +311,229 @@ def _check_heldout(personas: Sequence[Persona]) -> None:
 
 
 def _strangers(personas: Sequence[Persona], seed: int) -> dict[str, Persona]:
-    """For each persona another one, drawn by seed: a shuffled circle, so nobody meets themselves."""
+    """For each persona another one, drawn by seed, who shares neither profile nor personality where that can be.
+
+    It is a shuffled circle, so nobody meets themselves; where profiles and personalities are crossed, those who would
+    meet half of themselves change partners with others.
+    """
     circle = list({persona.id: persona for persona in personas}.values())
     Random(derive_seed(seed, "strangers")).shuffle(circle)
-    return {persona.id: circle[(index + 1) % len(circle)] for index, persona in enumerate(circle)}
+    partner = [*circle[1:], *circle[:1]]
+    for place, persona in enumerate(circle):
+        if not _alike(persona, partner[place]):
+            continue
+        for other in range(len(circle)):
+            if not _alike(persona, partner[other]) and not _alike(circle[other], partner[place]):
+                partner[place], partner[other] = partner[other], partner[place]
+                break
+    return {persona.id: other for persona, other in zip(circle, partner, strict=True)}
 
 
-class _Bench:
-    """The benchmark's table: one candidate, one user simulator, one judge."""
+def _alike(one: Persona, other: Persona) -> bool:
+    return one.profile == other.profile or one.personality == other.personality
 
-    def __init__(
-        self,
-        candidate: Candidate,
-        user: UserSimulator,
-        judge: Judge,
-        config: BenchmarkConfig,
-        seed: int,
-        on_turn: Callable[[], None],
-    ) -> None:
-        self._candidate, self._user, self._judge = candidate, user, judge
-        self._config, self._seed, self._on_turn = config, seed, on_turn
 
-    async def play(self, persona: Persona, stranger: Persona) -> list[TurnRow]:
+@dataclass(frozen=True)
+class _Turn:
+    """A turn that was played."""
+
+    number: int
+    user: UserTurn
+    chat: Chat
+    """Up to the user's message."""
+    reply: str
+    seed: int
+    found: list[Fault]
+
+    @property
+    def after(self) -> Chat:
+        """The chat with the reply."""
+        return (*self.chat, Message(role="assistant", content=self.reply))
+
+
+@dataclass
+class _Case:
+    """One conversation while it is had."""
+
+    case: Case
+    candidate: Candidate
+    cast: EvaluationCast
+    config: BenchmarkConfig
+    run_seed: int
+    on_turn: Callable[[], None] | None = None
+    _noted: list[asyncio.Task[tuple[Disclosure, ...]]] = field(default_factory=list)
+    """The ledger after each user turn."""
+    _rows: list[asyncio.Task[TurnRow]] = field(default_factory=list)
+
+    @property
+    def persona(self) -> Persona:
+        return self.case.persona
+
+    async def play(self) -> list[TurnRow]:
+        try:
+            failed = await self._converse()
+            played = [await row for row in self._rows]
+            # Of a turn that failed, too, what was noted is paid for.
+            await asyncio.gather(*self._noted)
+            return [*played, *failed]
+        except StopWork:
+            # What was asked is paid for.
+            await asyncio.gather(*self._rows, *self._noted, return_exceptions=True)
+            raise
+        finally:
+            for task in (*self._rows, *self._noted):
+                task.cancel()
+
+    async def _converse(self) -> list[TurnRow]:
+        """Play turn by turn; returns a row for each turn that could not be played."""
+        seed = derive_seed(self.run_seed, "repeat", self.case.repeat) if self.case.repeat else self.run_seed
         chat: Chat = ()
-        ledger: tuple[Disclosure, ...] = ()
-        rows: list[TurnRow] = []
-        for turn in range(1, self._config.turns + 1):
+        said: tuple[Disclosure, ...] = ()
+        for number in range(1, self.config.turns + 1):
+            found: list[Fault] = []
             try:
-                row = await self._turn(persona, stranger, chat, ledger, turn)
-            except StorageError:
-                raise  # nothing that follows could be kept either
+                user = await speak(Place(self.persona, chat, said, seed, 2 * (number - 1)), self.cast, found)
+                asked = (*chat, Message(role="user", content=user.content))
+                said = (*said, user.disclosure)
+                turn_seed = derive_seed(seed, self.persona.id, number)
+                self._note(number, user, asked, turn_seed, found)
+                reply = await self.candidate.answer(self.persona, asked, said, turn_seed)
+            except (StopWork, StorageError):
+                raise
             except InteralignError as error:
-                return rows + self._failed(persona, turn, str(error))
-            rows.append(row)
-            ledger = (*ledger, row.disclosure)
-            chat = (
-                *chat,
-                Message(role="user", content=row.user),
-                Message(role="assistant", content=row.reply),
-            )
-            self._on_turn()
-        return rows
+                return self._failed(number, str(error), found)
+            turn = _Turn(number, user, asked, reply, turn_seed, found)
+            self._rows.append(_begun(self._row(turn)))
+            chat = turn.after
+            self._advance()
+        return []
 
-    async def _turn(
-        self, persona: Persona, stranger: Persona, chat: Chat, ledger: tuple[Disclosure, ...], turn: int
-    ) -> TurnRow:
-        said = await self._user.speak(persona, chat, ledger, self._seed)
-        chat = (*chat, Message(role="user", content=said.content))
-        ledger = (*ledger, said.disclosure)
-        seed = derive_seed(self._seed, persona.id, turn)
-        reply = await self._candidate.answer(persona, chat, ledger, seed)
-        verdict, swapped = await asyncio.gather(
-            self._judge.score(persona, chat, reply, ledger, seed),
-            self._judge.score(stranger, chat, reply, ledger, seed),
-        )
+    def _note(self, number: int, user: UserTurn, chat: Chat, seed: int, found: list[Fault]) -> None:
+        """Begin to write the ledger on, as soon as the user has spoken."""
+        before = self._noted[-1] if self._noted else None
+        self._noted.append(_begun(self._ledger(before, number, user, chat, seed, found)))
+
+    async def _ledger(
+        self,
+        before: asyncio.Task[tuple[Disclosure, ...]] | None,
+        number: int,
+        user: UserTurn,
+        chat: Chat,
+        seed: int,
+        found: list[Fault],
+    ) -> tuple[Disclosure, ...]:
+        known = () if before is None else await before
+        ledger = (*known, user.disclosure)
+        if self.cast.inducer is None:
+            return ledger
+        inducing = self.cast.inducer.induce(self.persona, chat, ledger, derive_seed(seed, "inducer"))
+        impression = await _tried("inducer", inducing, number, found)
+        if impression is None:
+            return ledger
+        earlier = set(stated_so_far(ledger))
+        stated = tuple(one for one in impression.stated if one not in earlier)
+        return (*known, user.disclosure.model_copy(update={"stated": stated}))
+
+    async def _row(self, turn: _Turn) -> TurnRow:
+        """Everything that is asked about a turn, side by side."""
+        ledger = await self._noted[turn.number - 1]
+        asked: list[Coroutine[Any, Any, Any]] = [self._verdict(turn, ledger, self.persona)]
+        if not self.case.repeat:
+            # A repeat tells the noise of the score, and nothing else is asked of it.
+            asked += [
+                self._swapped(turn, ledger),
+                self._helpfulness(turn),
+                self._counterfactuals(turn, ledger),
+                self._induction(turn, ledger),
+            ]
+        found = await all_or_first_error(asked)
+        verdict, swapped, helpful, others, learnt = (*found, None, None, None, None)[:5]
         return TurnRow(
-            case=persona.id,
-            turn=turn,
-            user=said.content,
-            reply=reply,
-            disclosure=said.disclosure,
+            case=self.persona.id,
+            turn=turn.number,
+            user=turn.user.content,
+            reply=turn.reply,
+            disclosure=ledger[-1],
             verdict=verdict,
             swapped=swapped,
-            uptake=_uptake(said.disclosure, verdict),
+            uptake=uptake(ledger[-1], verdict),
+            mind_reading=claims_undisclosed(verdict),
+            helpfulness=helpful,
+            induction=learnt,
+            controls=others or {},
+            repeat=self.case.repeat,
+            faults=tuple(turn.found),
         )
 
-    def _failed(self, persona: Persona, first: int, reason: str) -> list[TurnRow]:
-        for _ in range(first, self._config.turns + 1):
-            self._on_turn()
-        return [
-            TurnRow(case=persona.id, turn=turn, user="", reply="", disclosure=Disclosure(turn=turn), failure=reason)
-            for turn in range(first, self._config.turns + 1)
-        ]
+    async def _verdict(self, turn: _Turn, ledger: Ledger, persona: Persona) -> Verdict | None:
+        judging = self.cast.judge.score(persona, turn.chat, turn.reply, ledger, turn.seed)
+        return await _tried("judge", judging, turn.number, turn.found)
+
+    async def _swapped(self, turn: _Turn, ledger: Ledger) -> Verdict | None:
+        return await self._verdict(turn, ledger, self.case.stranger) if self.config.controls else None
+
+    async def _helpfulness(self, turn: _Turn) -> float | None:
+        if self.cast.helpfulness is None:
+            return None
+        rating = self.cast.helpfulness.helpfulness(turn.chat, turn.reply, turn.seed)
+        return await _tried("helpfulness", rating, turn.number, turn.found)
+
+    async def _counterfactuals(self, turn: _Turn, ledger: Ledger) -> dict[str, Counterfactual] | None:
+        if turn.number not in self.config.controlled_turns or not isinstance(self.candidate, Instructable):
+            return None
+        asking = counterfactuals(self.candidate, self.cast.judge, self.persona, turn.chat, ledger, turn.seed)
+        return await _tried("controls", asking, turn.number, turn.found)
+
+    async def _induction(self, turn: _Turn, ledger: Ledger) -> Induction | None:
+        if turn.number not in self.config.induced_turns or not isinstance(self.candidate, Instructable):
+            return None
+        asking = induction(self.candidate, self.cast.grader, self.persona, turn.after, ledger, turn.seed)
+        return await _tried("induction", asking, turn.number, turn.found)
+
+    def _failed(self, first: int, reason: str, found: Sequence[Fault]) -> list[TurnRow]:
+        rows = []
+        for number in range(first, self.config.turns + 1):
+            self._advance()
+            rows.append(
+                TurnRow(
+                    case=self.persona.id,
+                    turn=number,
+                    user="",
+                    reply="",
+                    disclosure=Disclosure(turn=number),
+                    repeat=self.case.repeat,
+                    faults=tuple(found) if number == first else (),
+                    failure=reason,
+                )
+            )
+        return rows
+
+    def _advance(self) -> None:
+        if self.on_turn is not None:
+            self.on_turn()
 
 
-def _uptake(disclosure: Disclosure, verdict: Verdict | None) -> bool | None:
+def _begun(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    task = asyncio.create_task(work)
+    # A failure may come when nobody waits any more; asyncio would then complain that nobody looked.
+    task.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return task
+
+
+async def _tried(role: str, asking: Coroutine[Any, Any, T], turn: int, found: list[Fault]) -> T | None:
+    """What a role answers; None, and a fault noted, where it cannot be had."""
+    try:
+        return await asking
+    except (StopWork, StorageError):
+        raise
+    except InteralignError as error:
+        check = "unreadable" if isinstance(error, RoleFailure) else "no answer"
+        found.append(Fault(role=role, turn=turn, check=check, attempt=0, text=str(error)))
+        return None
+
+
+def uptake(disclosure: Disclosure, verdict: Verdict | None) -> bool | None:
     """Whether the reply meets what the user has just complained of; None without a complaint or a verdict."""
     parts = [verdict.parts.get(reaction.dimension) for reaction in disclosure.missed] if verdict else []
     fits = [part for part in parts if part is not None]
     return sum(fits) >= 0.5 * len(fits) if fits else None
-
-
-def _nothing() -> None:
-    pass

@@ -11,7 +11,7 @@ from interalign.conversations.cast import cast_of, roles_of
 from interalign.conversations.simulate import RolesConfig, grow_trees
 from interalign.errors import InputError
 from interalign.llm.account import RoleUsage
-from interalign.llm.backends import check_limits, costs_nothing, label
+from interalign.llm.backends import ModelConfig, check_limits, costs_nothing, label
 from interalign.llm.model import Answer, ChatModel, Request
 from interalign.llm.prices import FREE, Prices
 from interalign.personas.persona import Persona
@@ -19,13 +19,14 @@ from interalign.recipe import Recipe
 from interalign.roles.llm.player import Player, instructions
 from interalign.roles.llm.script import scripts
 
-__all__ = ["estimate", "sample_calls"]
+__all__ = ["REHEARSED", "REPLY_TOKENS", "Heard", "estimate", "estimated", "overheard", "sample_calls"]
 
-_REHEARSED = 5
+REHEARSED = 5
 """Personas of a rehearsal; more would change the estimate less than models differ."""
 _CHARACTERS_A_TOKEN = 4
-_REPLY_TOKENS = 120
+REPLY_TOKENS = 120
 _FILLER = " and so on"
+_REPLIES = ("tailored", "generic")
 
 
 def estimate(personas: Sequence[Persona], recipe: Recipe, prices: Prices) -> tuple[RoleUsage, ...]:
@@ -37,28 +38,29 @@ def estimate(personas: Sequence[Persona], recipe: Recipe, prices: Prices) -> tup
     Raises:
         InputError: there is nobody to talk to, or a model of the roles is limited in two ways.
     """
-    heard = _rehearse(personas[:_REHEARSED], recipe, _REPLY_TOKENS)
-    scale = len(personas) / min(len(personas), _REHEARSED)
+    heard = _rehearse(personas[:REHEARSED], recipe, REPLY_TOKENS)
+    scale = len(personas) / min(len(personas), REHEARSED)
     rows = []
     for role, config in roles_of(_roles(recipe)).items():
         whole = sum(one.weight for one in config.models)
-        for one in config.models:
-            share = scale * one.weight / whole
-            prompt, completion = (round(share * tokens) for tokens in heard[role].tokens)
-            name = label(one.model)
-            price = FREE if costs_nothing(one.model) else prices.of(name)
-            rows.append(
-                RoleUsage(
-                    role=role,
-                    model=name,
-                    calls=round(share * heard[role].calls),
-                    prompt_tokens=prompt,
-                    completion_tokens=completion,
-                    cached_tokens=0,
-                    usd=None if price is None else price.usd(prompt, 0, completion),
-                )
-            )
+        rows += [estimated(role, one.model, heard[role], scale * one.weight / whole, prices) for one in config.models]
     return tuple(rows)
+
+
+def estimated(role: str, model: ModelConfig, heard: Heard, scale: float, prices: Prices) -> RoleUsage:
+    """What `scale` times of what was heard of a role would take of a model."""
+    prompt, completion = (round(scale * tokens) for tokens in heard.tokens)
+    name = label(model)
+    price = FREE if costs_nothing(model) else prices.of(name)
+    return RoleUsage(
+        role=role,
+        model=name,
+        calls=round(scale * heard.calls),
+        prompt_tokens=prompt,
+        completion_tokens=completion,
+        cached_tokens=0,
+        usd=None if price is None else price.usd(prompt, 0, completion),
+    )
 
 
 def sample_calls(personas: Sequence[Persona], recipe: Recipe) -> dict[str, Request]:
@@ -73,7 +75,7 @@ def sample_calls(personas: Sequence[Persona], recipe: Recipe) -> dict[str, Reque
 
 
 @dataclass
-class _Heard:
+class Heard:
     """What a rehearsal heard of one role."""
 
     calls: int = 0
@@ -86,12 +88,14 @@ class _Heard:
         return self.characters[0] / _CHARACTERS_A_TOKEN, self.characters[1] / _CHARACTERS_A_TOKEN
 
 
-class _Overheard:
-    """A scripted model that is listened to, and that pads replies to the length of a model's."""
+def overheard(model: ChatModel, heard: Heard, reply_tokens: int = 0) -> ChatModel:
+    """A scripted model that is listened to; its answers are padded to so many tokens, the length of a model's."""
+    return _Overheard(model, heard, reply_tokens)
 
-    def __init__(self, model: ChatModel, role: str, heard: _Heard, reply_tokens: int) -> None:
+
+class _Overheard:
+    def __init__(self, model: ChatModel, heard: Heard, reply_tokens: int) -> None:
         self._model = model
-        self._role = role
         self._heard = heard
         self._reply_tokens = reply_tokens
 
@@ -101,9 +105,9 @@ class _Overheard:
 
     async def complete(self, request: Request) -> Answer:
         answer = await self._model.complete(request)
-        if self._role in ("tailored", "generic"):
-            missing = self._reply_tokens * _CHARACTERS_A_TOKEN - len(answer.text)
-            answer = answer.model_copy(update={"text": answer.text + _FILLER * max(0, missing // len(_FILLER))})
+        missing = self._reply_tokens * _CHARACTERS_A_TOKEN - len(answer.text)
+        if missing > 0:
+            answer = answer.model_copy(update={"text": answer.text + _FILLER * (missing // len(_FILLER))})
         self._heard.calls += 1
         self._heard.characters[0] += sum(len(message.content) for message in request.messages)
         self._heard.characters[1] += len(answer.text)
@@ -119,13 +123,13 @@ def _roles(recipe: Recipe) -> RolesConfig:
     return played
 
 
-def _rehearse(personas: Sequence[Persona], recipe: Recipe, reply_tokens: int) -> Mapping[str, _Heard]:
+def _rehearse(personas: Sequence[Persona], recipe: Recipe, reply_tokens: int) -> Mapping[str, Heard]:
     if not personas:
         raise InputError("There is no persona to talk to.", mend="make some with `interalign personas`.")
-    heard: defaultdict[str, _Heard] = defaultdict(_Heard)
+    heard: defaultdict[str, Heard] = defaultdict(Heard)
     players = {
         role: Player(
-            [(_Overheard(scripts()[role], role, heard[role], reply_tokens), 1.0)],
+            [(overheard(scripts()[role], heard[role], reply_tokens if role in _REPLIES else 0), 1.0)],
             config.sampling,
             instructions(role, config.prompt),
         )

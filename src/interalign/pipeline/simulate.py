@@ -35,16 +35,14 @@ from interalign.conversations.turn import Cast
 from interalign.errors import InputError, Interrupted, LeakError, ModelError, StopWork
 from interalign.llm.account import Account, Budget, RoleUsage, merged
 from interalign.llm.backends import ScriptedConfig
-from interalign.llm.endpoint import EndpointModel
 from interalign.llm.journal import journalled
 from interalign.llm.model import ChatModel
 from interalign.llm.prices import Prices, load_prices
-from interalign.llm.scripted import ScriptedModel
 from interalign.messages import Value
 from interalign.personas.persona import Persona
 from interalign.pipeline.ray_engine import Order, gather_journals, grow_on_ray
 from interalign.pipeline.rehearsal import estimate
-from interalign.pipeline.stopping import GO_ON, Gate, stopping
+from interalign.pipeline.stopping import GO_ON, Gate, stopping, wrapping
 from interalign.pipeline.work import Work
 from interalign.report.growth import counted
 from interalign.report.simulation import SimulationPage
@@ -460,16 +458,7 @@ async def _cast(work: Work, account: Account, gate: Gate) -> AsyncIterator[Cast]
         yield Cast(policy=policy, writers={"policy": policy} if policy else {})
         return
 
-    def wrap(model: ChatModel, role: str, free: bool) -> ChatModel:
-        if isinstance(model, EndpointModel):
-            # A thousand calls may wait for a slot; they are not in flight yet.
-            model.before_sending = gate.check
-        if isinstance(model, ScriptedModel):
-            # It costs nothing and says the same again; kept, a trial would count against the budget of the run.
-            return account.metered(gate.guarded(model), role, free=free)
-        # Inside the journal, whose answers say nothing of the server.
-        return account.metered(gate.guarded(journalled(gate.watched(model), work.journal)), role, free=free)
-
+    wrap = wrapping(work.journal, account, gate)
     async with open_cast(config, wrap) as cast:
         yield replace(cast, writers={**cast.writers, "policy": policy}) if policy else cast
 

@@ -1,4 +1,4 @@
-"""What stops a simulation before its end: Ctrl-C, or a server that will answer nothing.
+"""What stops work with language models before its end: Ctrl-C, or a server that will answer nothing.
 
 Ctrl-C comes in two steps: the first lets calls in flight end, since they are paid for, and the second stops at once.
 """
@@ -13,10 +13,15 @@ from contextlib import asynccontextmanager
 
 from rich.console import Console
 
+from interalign.conversations.cast import Wrap
 from interalign.errors import Interrupted, ModelError, Outage, StopWork
+from interalign.llm.account import Account
+from interalign.llm.endpoint import EndpointModel
+from interalign.llm.journal import Journal, journalled
 from interalign.llm.model import Answer, ChatModel, Request
+from interalign.llm.scripted import ScriptedModel
 
-__all__ = ["GO_ON", "Gate", "stopping"]
+__all__ = ["GO_ON", "Gate", "stopping", "wrapping"]
 
 GO_ON = "run the same command again to go on from here."
 _IN_A_ROW = 10
@@ -98,6 +103,22 @@ class _Watched:
             raise
         self._gate.answered(self.name)
         return answer
+
+
+def wrapping(journal: Journal, account: Account, gate: Gate) -> Wrap:
+    """What goes around every model of a run: the journal, the account, and the gate."""
+
+    def wrap(model: ChatModel, role: str, free: bool) -> ChatModel:
+        if isinstance(model, EndpointModel):
+            # A thousand calls may wait for a slot; they are not in flight yet.
+            model.before_sending = gate.check
+        if isinstance(model, ScriptedModel):
+            # It costs nothing and says the same again; kept, a trial would count against the budget of the run.
+            return account.metered(gate.guarded(model), role, free=free)
+        # Inside the journal, whose answers say nothing of the server.
+        return account.metered(gate.guarded(journalled(gate.watched(model), journal)), role, free=free)
+
+    return wrap
 
 
 @asynccontextmanager

@@ -64,8 +64,9 @@ class Work:
         cls, recipe: Recipe, out: Path, console: Console | None = None, free: Sequence[str] = ()
     ) -> Iterator[Work]:
         """Hold the run folder and its journal; raises RunBusy, RunMismatch, InputError or StorageError."""
+        text, kept = _settled(recipe, out)
         with (
-            RunFolder.open(out, _settled(recipe, out), versions=installed_versions(), free=free) as run,
+            RunFolder.open(out, text, versions=installed_versions(), free=free, kept=kept) as run,
             _journal(run.journal) as journal,
         ):
             yield cls(recipe, run, journal, console or Console(stderr=True))
@@ -117,13 +118,16 @@ def _journal(path: Path) -> Iterator[Journal]:
                 path.unlink(missing_ok=True)
 
 
-def _settled(recipe: Recipe, out: Path) -> str:
-    """The recipe's text; the one that the folder keeps, where that says the same."""
-    kept = out / "recipe.toml"
+def _settled(recipe: Recipe, out: Path) -> tuple[str, str | None]:
+    """The recipe's text, and what the folder keeps, both with every key.
+
+    An older version wrote fewer keys. With their defaults the missing ones change nothing: where both say the same, the
+    text is the one that the folder has.
+    """
+    path = out / "recipe.toml"
     try:
-        # An older version wrote fewer keys; with their defaults the missing ones change nothing.
-        same = load_recipe(kept) == recipe
+        kept = load_recipe(path)
     except InputError:
         # Nothing is kept yet, or what is kept cannot be meant: the run folder says which.
-        same = False
-    return kept.read_text(encoding="utf-8") if same else recipe_toml(recipe)
+        return recipe_toml(recipe), None
+    return (path.read_text(encoding="utf-8"), None) if kept == recipe else (recipe_toml(recipe), recipe_toml(kept))

@@ -1,0 +1,105 @@
+"""What the benchmark tests: anything that answers a chat.
+
+A candidate under test sees the chat and nothing else. Controls are candidates that know more, or less, and tell what a
+score means.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from interalign.evaluation.baselines import baseline, without_thinking
+from interalign.llm.model import ChatModel, Request, Sampling
+from interalign.messages import Chat, Message
+from interalign.personas.persona import Persona
+from interalign.roles.ledger import Ledger
+from interalign.roles.responder import ModelResponder, Responder, RuleResponder, Source, policy_prompt, views
+
+__all__ = ["CONTROLS", "Candidate", "ControlCandidate", "Instructable", "MethodCandidate", "ModelCandidate"]
+
+CONTROLS: dict[str, Source] = {
+    "constant": "constant",
+    "mirror": "mirror",
+    "disclosed-only oracle": "tailored",
+    "full oracle": "oracle",
+}
+"""Scripted responders that bound what a model can reach with rule-based users, by the names that the report gives
+them."""
+
+
+class Candidate(Protocol):
+    """Anything that can be tested: it answers a chat, and may know what the benchmark lets it know."""
+
+    async def answer(self, persona: Persona, chat: Chat, ledger: Ledger, seed: int) -> str:
+        """Return the reply to the last message of the chat. Models under test look at the chat only.
+
+        With language models as users the entries of `ledger` are empty: the inducer, who writes them, is not waited
+        for.
+        """
+        ...
+
+
+@runtime_checkable
+class Instructable(Protocol):
+    """A candidate whose model can be asked beside the conversation, and under other instructions.
+
+    The controls of language models and their induction need one.
+    """
+
+    async def instructed(self, chat: Chat, instructions: str, seed: int, *, least_tokens: int = 0) -> str | None:
+        """Return the model's answer to `chat` with `instructions` behind its own system message.
+
+        `least_tokens` is what the answer may at least take, where replies are shorter. None: there is no language model
+        to be instructed.
+        """
+        ...
+
+
+class ModelCandidate:
+    """A responder that sees the chat and nothing else: what is measured."""
+
+    def __init__(self, responder: Responder) -> None:
+        self._responder = responder
+
+    async def answer(self, persona: Persona, chat: Chat, ledger: Ledger, seed: int) -> str:
+        """Return the responder's reply; persona and ledger stay out of its sight."""
+        return await self._responder.respond(chat, "", None, seed)
+
+    async def instructed(self, chat: Chat, instructions: str, seed: int, *, least_tokens: int = 0) -> str | None:
+        """Return the model's answer under further instructions; None where the responder is no chat model."""
+        if not isinstance(self._responder, ModelResponder):
+            return None
+        sampling = self._responder.sampling
+        sampling = sampling.model_copy(update={"max_tokens": max(sampling.max_tokens, least_tokens)})
+        system = f"{policy_prompt()}\n\n{instructions}" if instructions else policy_prompt()
+        messages = (Message(role="system", content=system), *chat)
+        answer = await self._responder.model.complete(Request(messages=messages, sampling=sampling, seed=seed))
+        return without_thinking(answer.text)
+
+
+class MethodCandidate(ModelCandidate):
+    """A chat model that replies by one of the `evaluation.baselines`; beside the conversation it is asked plainly.
+
+    Raises:
+        InputError: there is no such method.
+    """
+
+    def __init__(self, method: str, model: ChatModel, sampling: Sampling) -> None:
+        super().__init__(ModelResponder(model, sampling))
+        self._by_method = baseline(method, model, sampling)
+
+    async def answer(self, persona: Persona, chat: Chat, ledger: Ledger, seed: int) -> str:
+        """Return the reply by the method, without thinking; persona and ledger stay out of its sight."""
+        return await self._by_method.answer(persona, chat, ledger, seed)
+
+
+class ControlCandidate:
+    """A scripted responder that knows what its source is allowed to know."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    async def answer(self, persona: Persona, chat: Chat, ledger: Ledger, seed: int) -> str:
+        """Return the reply composed from the source's view of the user."""
+        view = views(persona, ledger, seed)[self._source]
+        return await RuleResponder().respond(chat, ledger[-1].topic, view, seed)

@@ -1,0 +1,197 @@
+"""Who sits at the benchmark's table beside the tested model: the user, who notes what is shown, and who judges.
+
+Each part is played by rules or by language models. The rule-based judge measures what rule-based users write, so it
+goes with them only; a language model may judge either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pydantic import model_validator
+
+from interalign.conversations.cast import Wrap, open_players
+from interalign.conversations.checks import ChecksConfig
+from interalign.conversations.turn import Checker
+from interalign.evaluation.induction import Grader
+from interalign.llm.backends import ModelConfig, ScriptedConfig
+from interalign.llm.model import ChatModel, Sampling
+from interalign.messages import Chat, Value
+from interalign.roles.inducer import Inducer
+from interalign.roles.judge import Judge, RuleJudge
+from interalign.roles.llm.checker import LLMChecker
+from interalign.roles.llm.grader import LLMGrader
+from interalign.roles.llm.inducer import LLMInducer
+from interalign.roles.llm.player import Player, RoleConfig, WeightedModel
+from interalign.roles.llm.rater import HelpfulnessRater, LLMRater
+from interalign.roles.llm.user import LLMUser
+from interalign.roles.user import RuleUser, UserSimulator
+
+__all__ = [
+    "ROLES",
+    "TESTED",
+    "EvaluationCast",
+    "EvaluationRoles",
+    "HelpfulnessJudge",
+    "JudgeConfig",
+    "cast_of",
+    "evaluated_by",
+    "open_evaluation",
+    "open_test",
+    "prompts_of",
+    "roles_of",
+]
+
+ROLES = ("user", "checker", "inducer", "judge", "helpfulness", "grader")
+"""The roles that language models may play, in the order in which they are told of."""
+
+TESTED = "tested"
+"""The role of the model under test where calls are counted."""
+
+_PROMPTS = {"judge": "rater"}
+"""The roles whose instructions and script have another name."""
+
+
+class HelpfulnessJudge(Protocol):
+    """Anything that can tell how well a reply would help anybody."""
+
+    async def helpfulness(self, chat: Chat, reply: str, seed: int) -> float | None:
+        """Return 1 to 5, or None when there is no score to give."""
+        ...
+
+
+class JudgeConfig(RoleConfig):
+    """Which language models judge, and how their answers become scores."""
+
+    weighted: bool = False
+    """Weigh the scores 1 to 5 by the probabilities that the server gives for them, where it does."""
+    free_text: bool = False
+    """Read scores from free text, of models that do not keep to JSON."""
+
+
+class EvaluationRoles(Value):
+    """Which language models play which role of the benchmark; rules play what is left out."""
+
+    user: RoleConfig | None = None
+    """Plays the persona. Left out: rules, which need personas that `personas compose` has made."""
+    inducer: RoleConfig | None = None
+    """Writes down what the user has disclosed; needed where a language model is the user."""
+    judge: JudgeConfig | None = None
+    """Rates each reply for the persona. Left out: rules, which judge what rule-based users write and nothing else."""
+    grader: RoleConfig | None = None
+    """Checks what the tested model says it has learnt; left out, it is not asked."""
+    checker: RoleConfig | None = None
+    """Looks again at user turns that the rules of `checks` have let pass; left out, the rules are all."""
+
+    @model_validator(mode="after")
+    def _check(self) -> EvaluationRoles:
+        if self.user is not None and self.inducer is None:
+            raise ValueError("where a language model is the user, another (inducer) must note what it discloses")
+        if self.user is not None and self.judge is None:
+            raise ValueError("the rule-based judge cannot read users that are language models: name models as judge")
+        if self.user is None and (self.inducer or self.checker):
+            raise ValueError("rule-based users need no inducer and no checker: name a user, or leave these out")
+        return self
+
+
+def evaluated_by(model: ModelConfig) -> EvaluationRoles:
+    """All roles played by one model: the user freely, whoever notes or judges at temperature 0."""
+    models = (WeightedModel(model=model),)
+    return EvaluationRoles(
+        user=RoleConfig(models=models, sampling=Sampling(max_tokens=200, temperature=0.9)),
+        inducer=RoleConfig(models=models, sampling=Sampling(max_tokens=600, temperature=0)),
+        judge=JudgeConfig(models=models, sampling=Sampling(max_tokens=100, temperature=0)),
+        grader=RoleConfig(models=models, sampling=Sampling(max_tokens=200, temperature=0)),
+    )
+
+
+def roles_of(roles: EvaluationRoles | None, *, helpfulness: bool = False) -> dict[str, RoleConfig]:
+    """The configuration of each role that a language model plays, in the order of `ROLES`.
+
+    Helpfulness is the judge's second question, under instructions of the package's own.
+    """
+    if roles is None:
+        return {}
+    played = {name: getattr(roles, name, None) for name in ROLES}
+    if helpfulness and roles.judge is not None:
+        played["helpfulness"] = roles.judge.model_copy(update={"prompt": None})
+    return {name: config for name, config in played.items() if config is not None}
+
+
+def prompts_of(played: Mapping[str, RoleConfig]) -> dict[str, str]:
+    """The name of each role's instructions and script."""
+    return {role: _PROMPTS.get(role, role) for role in played}
+
+
+@dataclass(frozen=True)
+class EvaluationCast:
+    """Who plays beside the tested model. The default is rule-based throughout."""
+
+    user: UserSimulator = field(default_factory=RuleUser)
+    judge: Judge = field(default_factory=RuleJudge)
+    inducer: Inducer | None = None
+    """Writes the ledger; None where the user does it itself."""
+    helpfulness: HelpfulnessJudge | None = None
+    grader: Grader | None = None
+    """Checks induction; None: rules do, by the names of facts."""
+    checks: ChecksConfig | None = None
+    """What user turns are checked for; None for rule-based users, which have no such faults."""
+    checker: Checker | None = None
+    """Looks again at what the checks have let pass."""
+
+
+@asynccontextmanager
+async def open_evaluation(
+    roles: EvaluationRoles | None, checks: ChecksConfig | None, wrap: Wrap, *, helpfulness: bool = False
+) -> AsyncIterator[EvaluationCast]:
+    """The cast that a recipe names, its models closed at the end of the block.
+
+    Raises:
+        InputError, MissingExtra, ModelError: as `open_model`; InputError also for a prompt file that cannot be used.
+    """
+    played = roles_of(roles, helpfulness=helpfulness)
+    async with open_players(played, wrap, prompts_of(played)) as players:
+        yield cast_of(players, roles or EvaluationRoles(), checks)
+
+
+@asynccontextmanager
+async def open_test(
+    tested: ModelConfig,
+    roles: EvaluationRoles | None,
+    checks: ChecksConfig | None,
+    wrap: Wrap,
+    *,
+    helpfulness: bool = False,
+) -> AsyncIterator[tuple[ChatModel, EvaluationCast]]:
+    """A model under test, wrapped for the role `TESTED`, and the cast; roles that it plays too share its connections.
+
+    Raises:
+        InputError, MissingExtra, ModelError: as `open_evaluation`.
+    """
+    played = roles_of(roles, helpfulness=helpfulness)
+    prompts = {**prompts_of(played), TESTED: "generic"}
+    with_tested = {TESTED: RoleConfig(models=(WeightedModel(model=tested),)), **played}
+    async with open_players(with_tested, wrap, prompts) as players:
+        yield players[TESTED].pick(0), cast_of(players, roles or EvaluationRoles(), checks)
+
+
+def cast_of(players: Mapping[str, Player], roles: EvaluationRoles, checks: ChecksConfig | None) -> EvaluationCast:
+    """Players in their roles; rules where there is none."""
+    weighted, free_text = (roles.judge.weighted, roles.judge.free_text) if roles.judge else (False, False)
+    return EvaluationCast(
+        user=LLMUser(players["user"]) if "user" in players else RuleUser(),
+        judge=LLMRater(players["judge"], weighted, free_text) if "judge" in players else RuleJudge(),
+        inducer=LLMInducer(players["inducer"]) if "inducer" in players else None,
+        helpfulness=HelpfulnessRater(players["helpfulness"], weighted, free_text) if "helpfulness" in players else None,
+        grader=LLMGrader(players["grader"]) if "grader" in players else None,
+        checks=checks if "user" in players and not _is_scripted(roles.user) else None,
+        checker=LLMChecker(players["checker"]) if "checker" in players else None,
+    )
+
+
+def _is_scripted(role: RoleConfig | None) -> bool:
+    # A script tells what stands in the persona, in its words: the checks would find that, and little else.
+    return role is not None and all(isinstance(one.model, ScriptedConfig) for one in role.models)

@@ -1,0 +1,335 @@
+"""Stage 4: every model talks to the held-out people; `eval/<model>/verdicts.jsonl` and `eval/summary.json`.
+
+Users and judge are rules or language models, as the recipe has it. A model's file is written when all its cases are
+done. What stops the work before (a spent budget, Ctrl-C, a server that is gone) loses nothing that was paid for: the
+same command plays the cases again, from the journal, and goes on with the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import Field
+
+from interalign.errors import Interrupted, ModelError, StopWork
+from interalign.evaluation.benchmark import (
+    CONTROLS,
+    BenchmarkConfig,
+    Candidate,
+    ControlCandidate,
+    MethodCandidate,
+    line_up,
+    play_cases,
+)
+from interalign.evaluation.cases import CaseCard, card, read_cases, refuse_leaks
+from interalign.evaluation.cast import EvaluationCast, open_test, prompts_of, roles_of
+from interalign.evaluation.controls import CONTROL_PROMPTS
+from interalign.evaluation.rows import TurnRow
+from interalign.evaluation.summary import Summary, summarise
+from interalign.llm.account import Account, Budget, RoleUsage
+from interalign.llm.backends import costs_nothing, label
+from interalign.llm.prices import Prices, load_prices
+from interalign.messages import Value
+from interalign.personas.persona import Persona
+from interalign.pipeline.rehearsed_evaluation import estimate_evaluation
+from interalign.pipeline.stopping import GO_ON, Gate, stopping, wrapping
+from interalign.pipeline.tested import BASE, Tested, What, folder_of, tested_models
+from interalign.pipeline.work import Work
+from interalign.recipe import Recipe
+from interalign.report.growth import counted
+from interalign.roles.llm.player import RoleConfig, instructions, packaged, prompt_hashes
+from interalign.roles.user import refuse_unplayable
+from interalign.run import RunFolder, read_jsonl, write_json, write_jsonl
+
+__all__ = [
+    "WORLD",
+    "Evaluation",
+    "cases_of",
+    "evaluate",
+    "people_of",
+    "verdicts_at",
+    "world_of",
+]
+
+WORLD = "Rule-based users and a rule-based judge, not human beings"
+"""What every result of rules says of its users."""
+
+
+class Evaluation(Value):
+    """What `eval/evaluation.json` tells beside the summary."""
+
+    world: str
+    cases: CaseCard
+    """The people in figures; `version` is the same for the same people."""
+    turns: int
+    usage: tuple[RoleUsage, ...] = ()
+    """What the last command used, answers from the journal included."""
+    faults: dict[str, int] = Field(default_factory=dict)
+    """What was refused or could not be had, by role and check; none of it counts against a model."""
+    prompts: dict[str, str] = Field(default_factory=dict)
+    """Hashes of the instructions of each role; empty with rules."""
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """What all models of one evaluation share."""
+
+    work: Work
+    people: Sequence[Persona]
+    account: Account
+    gate: Gate
+
+    @property
+    def config(self) -> BenchmarkConfig:
+        return self.work.recipe.benchmark
+
+
+def evaluate(
+    work: Work,
+    models: Sequence[str],
+    extra: Mapping[str, What] | None = None,
+    *,
+    budget: Budget | None = None,
+    prices: Path | None = None,
+) -> Summary:
+    """Write `eval/<model>/verdicts.jsonl` for each model and control, and `eval/summary.json`.
+
+    Args:
+        work: The run.
+        models: `base` and names of checkpoints in `models/`; with a method behind a plus, as in `base+reminder`.
+        extra: More models by name, from anywhere, beside those that the recipe names. They are played anew each time,
+            for the same name may be another model now; what it said before comes from the journal.
+        budget: What the calls of this run may cost, earlier commands included.
+        prices: A table of prices in place of the package's.
+
+    Raises:
+        InputError: the name of a model is taken or unfit for a folder, its folder holds no weights, the cases cannot be
+            played by the roles, or a budget cannot be kept for want of a price.
+        LeakError: a case is a training persona.
+        ModelError: a model cannot be loaded, or gave no reply at all.
+        StopWork: the budget is spent, a server will answer nothing, or the user stopped it.
+    """
+    config = work.recipe.benchmark
+    tested = tested_models(work.run, work.recipe, models, extra or {})
+    people = cases_of(work.run, work.recipe)
+    account = _account(work, people, tested, budget, load_prices(prices))
+    rows = asyncio.run(_all_rows(work, people, tested, account))
+    world = world_of(config)
+    summary = summarise(
+        rows,
+        baseline=BASE if BASE in rows else next(iter(rows)),
+        world=world,
+        controls=tuple(CONTROLS),
+        resamples=config.resamples,
+        seed=work.recipe.seed,
+        people={persona.id: persona for persona in people},
+    )
+    if config.cases is not None:
+        write_jsonl(_cases_at(work.run), people)
+    write_json(work.run.eval / "evaluation.json", _told(config, world, people, rows, account))
+    write_json(work.run.eval / "summary.json", summary)
+    return summary
+
+
+def cases_of(run: RunFolder, recipe: Recipe) -> list[Persona]:
+    """The people that the recipe's benchmark talks to.
+
+    Raises:
+        InputError: they cannot be read, or rules cannot play them.
+        LeakError: training personas of this run are among them.
+    """
+    config = recipe.benchmark
+    if config.cases is None:
+        people = read_jsonl(run.heldout, Persona)
+    else:
+        people = list(read_cases(config.cases))
+        if run.personas.exists():
+            refuse_leaks(people, read_jsonl(run.personas, Persona))
+    if config.roles is None or config.roles.user is None:
+        for persona in people:
+            refuse_unplayable(persona)
+    return people
+
+
+def people_of(run: RunFolder) -> list[Persona]:
+    """The people that the evaluation in a run folder was about."""
+    path = _cases_at(run)
+    return read_jsonl(path if path.exists() else run.heldout, Persona)
+
+
+def verdicts_at(run: RunFolder, name: str) -> Path:
+    """Where the rows of a model, or of a control, stand."""
+    return run.eval / folder_of(name) / "verdicts.jsonl"
+
+
+def world_of(config: BenchmarkConfig) -> str:
+    """Whose users and whose judge the numbers come from, in a few words."""
+    roles = config.roles
+    if roles is None or config.by_rules:
+        return WORLD
+    user = f"Users played by {_labels(roles.user)}" if roles.user else "Rule-based users"
+    judge = f"judged by {_labels(roles.judge)}" if roles.judge else "judged by rules"
+    return f"{user}, {judge}, not human beings"
+
+
+def _labels(role: RoleConfig | None) -> str:
+    return ", ".join(dict.fromkeys(label(one.model) for one in role.models)) if role else ""
+
+
+def _cases_at(run: RunFolder) -> Path:
+    return run.eval / "cases.jsonl"
+
+
+def _account(
+    work: Work, people: Sequence[Persona], tested: Sequence[Tested], budget: Budget | None, prices: Prices
+) -> Account:
+    """An account that knows about what a conversation will cost."""
+    expected = 0.0
+    if budget is not None:
+        rows = estimate_evaluation(people, work.recipe, tested, prices)
+        of_tokens = sum(row.prompt_tokens + row.completion_tokens for row in rows)
+        whole = of_tokens if budget.tokens else sum(row.usd or 0 for row in rows)
+        expected = whole / max(1, len(people) * len(tested))
+    account = Account(budget, prices, journal=work.run.journal, expected=expected)
+    if budget is not None and expected and account.left < expected * len(people) * len(tested):
+        work.say(
+            f"The budget of {budget} (used so far: {account.told}) covers about {int(account.left / expected):,} of "
+            f"{counted(len(people) * len(tested), 'conversation')} by estimate, those done before left out of account."
+        )
+    return account
+
+
+async def _all_rows(
+    work: Work, people: Sequence[Persona], tested: Sequence[Tested], account: Account
+) -> dict[str, list[TurnRow]]:
+    config = work.recipe.benchmark
+    # Where nobody is paid, nothing is lost when Ctrl-C stops it at once.
+    free = config.by_rules and all(costs_nothing(one.model) for one in tested)
+    async with nullcontext(Gate()) if free else stopping(work.console) as gate:
+        bench = _Bench(work, people, account, gate)
+        rows = {one.name: await _rows_of_model(bench, one) for one in tested}
+        if config.by_rules and config.controls:
+            for name in CONTROLS:
+                rows[name] = await _rows(bench, name, ControlCandidate(CONTROLS[name]), EvaluationCast())
+    return rows
+
+
+async def _rows_of_model(bench: _Bench, tested: Tested) -> list[TurnRow]:
+    config, work = bench.config, bench.work
+    before = _before(bench, tested.name, anew=tested.elsewhere)
+    if before is not None:
+        return before
+    wrap = wrapping(work.journal, bench.account, bench.gate)
+    async with open_test(tested.model, config.roles, config.checks, wrap, helpfulness=config.helpfulness) as (
+        model,
+        cast,
+    ):
+        candidate = MethodCandidate(tested.method, model, config.sampling)
+        return await _rows(bench, tested.name, candidate, cast, anew=True)
+
+
+def _before(bench: _Bench, name: str, *, anew: bool) -> list[TurnRow] | None:
+    """The rows of an earlier command, where all of them stand: what failed may do better now."""
+    path = verdicts_at(bench.work.run, name)
+    if anew or not path.exists():
+        return None
+    rows = read_jsonl(path, TurnRow)
+    whole = bench.config.by_rules or not any(row.failure or _unanswered(row) for row in rows)
+    if not whole:
+        return None
+    bench.work.done(f"benchmark of {name}")
+    return rows
+
+
+def _unanswered(row: TurnRow) -> bool:
+    return any(fault.check == "no answer" for fault in row.faults)
+
+
+async def _rows(
+    bench: _Bench, name: str, candidate: Candidate, cast: EvaluationCast, *, anew: bool = False
+) -> list[TurnRow]:
+    before = None if anew else _before(bench, name, anew=False)
+    if before is not None:
+        return before
+    rows = await _played(bench, name, candidate, cast)
+    _refuse_all_failed(name, rows)
+    write_jsonl(verdicts_at(bench.work.run, name), rows)
+    return rows
+
+
+async def _played(bench: _Bench, name: str, candidate: Candidate, cast: EvaluationCast) -> list[TurnRow]:
+    config, seed = bench.config, bench.work.recipe.seed
+    cases = line_up(bench.people, config, seed)
+    rows: dict[int, list[TurnRow]] = {}
+    with bench.work.bar(f"benchmark of {name}", len(cases) * config.turns) as bar:
+        try:
+            async for place, of_case in play_cases(
+                cases, candidate, cast, config, seed, on_turn=bar.advance, around=bench.account.whole
+            ):
+                rows[place] = of_case
+        except StopWork as stop:
+            raise _stop_told(stop, bench.account, name, len(rows), len(cases)) from None
+    return [row for place in sorted(rows) for row in rows[place]]
+
+
+def _stop_told(stop: StopWork, account: Account, name: str, done: int, of: int) -> StopWork:
+    """The error, with how far the work has come and what it took."""
+    what = (
+        f"{stop.what} Of {name}, {done:,} of {counted(of, 'conversation')} {'is' if done == 1 else 'are'} done; with "
+        f"those under way this command has used {counted(account.tokens, 'token')}, which are kept."
+    )
+    if isinstance(stop, Interrupted):
+        # Wanted, so nothing is to be mended.
+        return Interrupted(f"{what} {GO_ON[0].upper()}{GO_ON[1:]}")
+    return type(stop)(what, mend=stop.mend)
+
+
+def _refuse_all_failed(name: str, rows: Sequence[TurnRow]) -> None:
+    # Written down they would count as done, and a server that was only switched off would never be asked again.
+    reasons = [row.failure for row in rows if row.failure is not None]
+    if reasons and len(reasons) == len(rows):
+        raise ModelError(f"Every turn with {name} failed; the first one said: {reasons[0]}")
+    if any(row.verdict for row in rows):
+        return
+    faults = [fault for row in rows for fault in row.faults if fault.role == "judge"]
+    why = f"the first one said: {faults[0].text}" if faults else "its answers cannot be read as scores."
+    raise ModelError(
+        f"The judge has no verdict on any reply of {name}; {why}",
+        mend="name another judge, set free_text in its table, or see what it is asked (--show-prompts).",
+    )
+
+
+def _told(
+    config: BenchmarkConfig,
+    world: str,
+    people: Sequence[Persona],
+    rows: Mapping[str, Sequence[TurnRow]],
+    account: Account,
+) -> Evaluation:
+    faults = Counter(
+        f"{fault.role}: {fault.check}" for of_model in rows.values() for row in of_model for fault in row.faults
+    )
+    return Evaluation(
+        world=world,
+        cases=card(people),
+        turns=config.turns,
+        usage=account.rows(),
+        faults=dict(sorted(faults.items())),
+        prompts=_prompts(config),
+    )
+
+
+def _prompts(config: BenchmarkConfig) -> dict[str, str]:
+    """Hashes of what the roles are told, and of what the tested models are told beside the conversation."""
+    played = roles_of(config.roles, helpfulness=config.helpfulness)
+    if not played:
+        return {}
+    files = prompts_of(played)
+    told = {role: instructions(files[role], one.prompt) for role, one in played.items()}
+    beside = (*(CONTROL_PROMPTS if config.controlled_turns else ()), *(("induce",) if config.induced_turns else ()))
+    return prompt_hashes({**told, **{name: packaged(name) for name in beside}})
