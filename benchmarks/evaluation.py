@@ -25,9 +25,9 @@ from typing import Any
 from conversations import circumstances, delayed_server, load, new_table, note, personas, rounded
 from rich.console import Console
 
+from interalign.conversations.environment import environment_played_by, open_test
 from interalign.errors import InteralignError
 from interalign.evaluation.benchmark import BenchmarkConfig, MethodCandidate, line_up, play_cases
-from interalign.evaluation.cast import evaluated_by, open_test
 from interalign.evaluation.rows import TurnRow
 from interalign.llm.account import Account
 from interalign.llm.endpoint import EndpointConfig
@@ -85,7 +85,7 @@ def measure(sizes: Sizes, seed: int) -> dict[str, Any]:
         server = EndpointConfig(
             base_url=f"{root}/{sizes.delay}/v1", model="scripts", concurrency=sizes.concurrency, max_retries=0
         )
-        config = BenchmarkConfig(turns=sizes.turns, roles=evaluated_by(server), repeats=0, in_flight=sizes.cases)
+        config = BenchmarkConfig(turns=sizes.turns, roles=environment_played_by(server), repeats=0, in_flight=sizes.cases)
         runs = []
         for what, controls in (("with controls", True), ("without", False)):
             note(f"{sizes.cases} cases of {sizes.turns} turns, {what}")

@@ -9,16 +9,21 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from interalign.conversations.environment import environment_played_by
+from interalign.conversations.simulate import SimulateConfig, roles_played_by
 from interalign.conversations.tree import Tree
 from interalign.errors import InputError
+from interalign.llm.backends import ScriptedConfig
 from interalign.personas.compose import WorldConfig
+from interalign.personas.persona import Persona
 from interalign.pipeline import TRAINED, evaluate, make_model, make_personas
 from interalign.pipeline.work import Work
 from interalign.recipe import Recipe
-from interalign.run import read_jsonl
+from interalign.run import read_jsonl, write_jsonl
 from interalign.training.checkpoint import read_manifest
 from interalign.training.iterated import IteratedConfig
 from interalign.training.online.grpo import GrpoConfig
+from interalign.training.online.rewards import RewardConfig
 from interalign.training.online.rows import RolloutRow
 from interalign.training.train import DpoConfig, TrainConfig
 from tests.training.tiny import make_model as make_base
@@ -103,3 +108,38 @@ def test_without_the_checkpoint_to_start_from(recipe: Recipe, tmp_path: Path) ->
             with pytest.raises(InputError, match=r"starts from .*sft, which does not exist"):
                 make_model(work, method)
         assert not work.run.models.exists()
+
+
+def test_rounds_and_reinforcement_meet_users_whom_language_models_play(recipe: Recipe, tmp_path: Path) -> None:
+    scripted = ScriptedConfig()
+    grpo = recipe.train.grpo.model_copy(
+        update={"roles": environment_played_by(scripted), "rewards": RewardConfig(induction=0.5)}
+    )
+    iterated = recipe.train.iterated.model_copy(update={"rounds": 1})
+    changes = {
+        "simulate": SimulateConfig(roles=roles_played_by(scripted)),
+        "train": recipe.train.model_copy(update={"grpo": grpo, "iterated": iterated}),
+    }
+    with work_in(recipe.model_copy(update=changes), tmp_path / "run") as work:
+        people = [
+            Persona(profile=f"{name} is a baker and keeps bees.", personality="Is blunt. Likes short answers.")
+            for name in ("Ada", "Bo", "Cem")
+        ]
+        write_jsonl(work.run.personas, people)
+        make_model(work, "iterated-dpo")
+        make_model(work, "grpo")
+        (of_round,) = (work.run.root / "rounds").glob("*.trees.jsonl")
+        trees = read_jsonl(of_round, Tree)
+        assert {node.model for tree in trees for node in tree.nodes if node.role == "user"} == {"scripted user"}
+        assert {node.source for tree in trees for node in tree.nodes} >= {"policy", "tailored"}
+        assert any(node.disclosure and node.disclosure.stated for tree in trees for node in tree.nodes)
+        rows = read_jsonl(work.run.models / "grpo" / "rollouts.jsonl", RolloutRow)
+        assert {row.failure for row in rows} == {None}
+        assert all(turn.score is not None for row in rows for turn in row.turns)
+        assert all(row.terms["induction"] is not None and row.reward is not None for row in rows)
+
+
+def test_reinforcement_with_a_language_model_as_user_and_what_is_learnt_wants_a_grader() -> None:
+    roles = environment_played_by(ScriptedConfig()).model_copy(update={"grader": None})
+    with pytest.raises(ValueError, match="a grader: name one"):
+        GrpoConfig(roles=roles, rewards=RewardConfig(induction=0.5))

@@ -10,14 +10,15 @@ import pytest
 from pydantic import ValidationError
 
 from interalign.conversations.checks import ChecksConfig
+from interalign.conversations.environment import environment_played_by
 from interalign.errors import InputError, Interrupted, ModelError
 from interalign.evaluation.benchmark import (
     CONTROLS,
     BenchmarkConfig,
     Case,
     ControlCandidate,
-    EvaluationCast,
-    EvaluationRoles,
+    Environment,
+    EnvironmentRoles,
     ModelCandidate,
     claims_undisclosed,
     line_up,
@@ -25,7 +26,6 @@ from interalign.evaluation.benchmark import (
     play_cases,
     run_benchmark,
 )
-from interalign.evaluation.cast import evaluated_by
 from interalign.evaluation.rows import TurnRow
 from interalign.llm.backends import ScriptedConfig
 from interalign.llm.model import Answer, ChatModel, Request, Sampling
@@ -202,7 +202,7 @@ PEOPLE = tuple(
     Persona(profile=one.text, personality=other.text, split="heldout")
     for one, other in zip(seeds("profile")[:4], seeds("personality")[:4], strict=True)
 )
-TALK = BenchmarkConfig(turns=10, roles=evaluated_by(ScriptedConfig()), repeats=0)
+TALK = BenchmarkConfig(turns=10, roles=environment_played_by(ScriptedConfig()), repeats=0)
 
 
 class Counts:
@@ -236,14 +236,14 @@ class Rates:
 
 def table(
     calls: Counter[str] | None = None, user: ChatModel | None = None, checks: ChecksConfig | None = None
-) -> EvaluationCast:
+) -> Environment:
     calls = Counter() if calls is None else calls
 
     def player(role: str, model: ChatModel | None = None) -> Player:
         counted = Counts(model or scripts()[role], calls, role)
         return Player([(counted, 1.0)], Sampling(), instructions(role))
 
-    return EvaluationCast(
+    return Environment(
         user=LLMUser(player("user", user)),
         judge=Rates(calls),
         inducer=LLMInducer(player("inducer")),
@@ -257,7 +257,7 @@ def made(calls: Counter[str] | None = None, reply: Callable[[Request], str] | No
     return ModelCandidate(ModelResponder(Counts(model, Counter() if calls is None else calls, "tested"), Sampling()))
 
 
-def talk(config: BenchmarkConfig, cast: EvaluationCast, candidate: ModelCandidate, repeat: int = 0) -> list[TurnRow]:
+def talk(config: BenchmarkConfig, cast: Environment, candidate: ModelCandidate, repeat: int = 0) -> list[TurnRow]:
     return asyncio.run(play_case(PEOPLE[0], PEOPLE[1], candidate, cast, config, 7, repeat=repeat))
 
 
@@ -365,7 +365,7 @@ class Breaks:
 
 
 def test_a_judge_that_fails_is_missing_and_the_conversation_goes_on() -> None:
-    rows = talk(TALK, EvaluationCast(user=table().user, inducer=table().inducer, judge=Breaks()), made())
+    rows = talk(TALK, Environment(user=table().user, inducer=table().inducer, judge=Breaks()), made())
     assert all(row.failure is None and row.verdict is None and row.swapped is None for row in rows)
     assert all(("judge", "no answer") in {(one.role, one.check) for one in row.faults} for row in rows)
     assert rows[0].mind_reading is None and any(row.disclosure.stated for row in rows)
@@ -469,9 +469,9 @@ def test_claims_of_what_was_never_said(parts: dict[str, float], penalties: dict[
         {"induction_turns": (0,)},
         {"helpfulness": True},
         {"repeats": 1.5},
-        {"roles": {"user": evaluated_by(ScriptedConfig()).user}},
-        {"roles": evaluated_by(ScriptedConfig()).model_dump() | {"judge": None}},
-        {"roles": evaluated_by(ScriptedConfig()).model_dump() | {"user": None}},
+        {"roles": {"user": environment_played_by(ScriptedConfig()).user}},
+        {"roles": environment_played_by(ScriptedConfig()).model_dump() | {"judge": None}},
+        {"roles": environment_played_by(ScriptedConfig()).model_dump() | {"user": None}},
     ],
 )
 def test_what_cannot_be_is_refused(wrong: dict[str, object]) -> None:
@@ -480,10 +480,10 @@ def test_what_cannot_be_is_refused(wrong: dict[str, object]) -> None:
 
 
 def test_a_language_model_may_judge_rule_based_users() -> None:
-    roles = EvaluationRoles(judge=evaluated_by(ScriptedConfig()).judge)
+    roles = EnvironmentRoles(judge=environment_played_by(ScriptedConfig()).judge)
     config = BenchmarkConfig(turns=4, roles=roles, repeats=0)
     calls = Counter[str]()
-    cast = EvaluationCast(judge=Rates(calls))
+    cast = Environment(judge=Rates(calls))
     rows = asyncio.run(play_case(HELDOUT[0], HELDOUT[1], made(calls), cast, config, 7))
     assert not config.by_rules and all(row.disclosure.facts for row in rows[:1])
     assert calls["judge"] == 2 * 4 + 3 * len(config.controlled_turns)

@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
+from interalign.conversations.environment import environment_of, environment_played_by, prompts_of, roles_of
 from interalign.conversations.tree import Fault
 from interalign.errors import InputError, MissingExtra
 from interalign.evaluation.benchmark import BenchmarkConfig, ModelCandidate, line_up, play_case, run_benchmark
 from interalign.evaluation.cases import read_cases
-from interalign.evaluation.cast import cast_of, evaluated_by, prompts_of, roles_of
 from interalign.evaluation.rows import TurnRow
 from interalign.evaluation.summary import summarise
 from interalign.llm.inspect import InspectConfig
@@ -170,7 +170,7 @@ def place(row: TurnRow) -> tuple[str, int, int]:
 
 
 async def played_by_models(wanted: set[str]) -> list[TurnRow]:
-    roles = evaluated_by(InspectConfig(model="mockllm/model"))
+    roles = environment_played_by(InspectConfig(model="mockllm/model"))
     played = roles_of(roles)
     told = prompts_of(played)
     players = {
@@ -178,7 +178,7 @@ async def played_by_models(wanted: set[str]) -> list[TurnRow]:
         for role, one in played.items()
     }
     config = BenchmarkConfig(turns=4, roles=roles, repeats=0)
-    cast = cast_of(players, roles, config.checks)
+    cast = environment_of(players, roles, config.checks)
     cases = [case for case in line_up(people(), config, 0) if case.persona.id in wanted]
     rows = [await play_case(case.persona, case.stranger, candidate(), cast, config, 0) for case in cases]
     return [row for of_case in rows for row in of_case]

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from interalign.conversations.environment import JudgeConfig, environment_played_by
 from interalign.errors import BudgetSpent, InputError, ModelError, Outage
-from interalign.evaluation.cast import JudgeConfig, evaluated_by
 from interalign.evaluation.rows import TurnRow
 from interalign.evaluation.summary import Summary
 from interalign.llm.account import Budget
@@ -26,7 +26,7 @@ from interalign.run import RunFolder, read_json, read_jsonl, write_jsonl
 from tests.evaluation.finished import CONFIG, MODELS, SEED, finished_run, played
 from tests.llm.servers import FaultyServer, Reply, completion, error, serving
 
-SCRIPTED = evaluated_by(ScriptedConfig()).judge
+SCRIPTED = environment_played_by(ScriptedConfig()).judge
 RATED = 3 * (2 * 8 * 3 + 2 * 3 + 1)
 """Calls: of three models each of 8 x 3 replies for the person and for the stranger, two repeats, and one control."""
 
@@ -79,7 +79,7 @@ def server() -> Iterator[Rater]:
 def on_server(server: Rater, monkeypatch: pytest.MonkeyPatch) -> JudgeConfig:
     """A judge on the server."""
     monkeypatch.setenv("OPENAI_API_KEY", "any")
-    judge = evaluated_by(EndpointConfig(base_url=server.base_url, model="rater", max_retries=0)).judge
+    judge = environment_played_by(EndpointConfig(base_url=server.base_url, model="rater", max_retries=0)).judge
     assert judge is not None
     return judge
 
@@ -157,7 +157,7 @@ def test_a_judge_that_cannot_be_read_is_refused_and_nothing_is_called_done(
     monkeypatch.setenv("OPENAI_API_KEY", "any")
     run = finished_run(tmp_path / "run")
     with serving(completion("A fine reply!")) as mumbling:
-        judge = evaluated_by(EndpointConfig(base_url=mumbling.base_url, model="mumbler")).judge
+        judge = environment_played_by(EndpointConfig(base_url=mumbling.base_url, model="mumbler")).judge
         with pytest.raises(ModelError, match="no verdict on any reply of base; its answers cannot be read"):
             judged(run, judge)
     assert not (run.root / "rescored" / "mumbler" / "base").exists()
@@ -186,7 +186,7 @@ def test_the_folder_of_another_judge_is_refused_and_a_name_of_its_own_helps(tmp_
 
 
 def test_rules_do_not_judge_users_that_are_language_models(tmp_path: Path) -> None:
-    roles = evaluated_by(LocalConfig(checkpoint="tiny"))
+    roles = environment_played_by(LocalConfig(checkpoint="tiny"))
     recipe = Recipe(seed=SEED, benchmark=CONFIG.model_copy(update={"roles": roles}))
     run = finished_run(tmp_path / "run", recipe=recipe)
     with pytest.raises(InputError, match="Rules cannot judge here"):
@@ -215,5 +215,5 @@ def test_a_judge_is_filed_under_the_names_of_its_models() -> None:
     assert judge_folder(None) == "rules"
     assert SCRIPTED is not None
     assert judge_folder(SCRIPTED.model_copy(update={"weighted": True})) == "a-script+weighted"
-    judge = evaluated_by(LocalConfig(checkpoint="../some where/big:model")).judge
+    judge = environment_played_by(LocalConfig(checkpoint="../some where/big:model")).judge
     assert judge_folder(judge) == "some-where-big-model"

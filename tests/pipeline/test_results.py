@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from interalign.conversations.environment import JudgeConfig, environment_played_by
 from interalign.errors import InputError
-from interalign.evaluation.benchmark import EvaluationRoles
-from interalign.evaluation.cast import JudgeConfig, evaluated_by
+from interalign.evaluation.benchmark import EnvironmentRoles
 from interalign.llm.backends import LocalConfig, ScriptedConfig
 from interalign.llm.model import Sampling
 from interalign.pipeline.evaluate import Evaluation
@@ -67,8 +67,8 @@ def test_who_judges_is_told_by_models_sampling_and_instructions() -> None:
 
 
 def test_roles_of_the_recipe_are_told(tmp_path: Path) -> None:
-    roles = evaluated_by(LocalConfig(checkpoint="tiny"))
-    assert isinstance(roles, EvaluationRoles)
+    roles = environment_played_by(LocalConfig(checkpoint="tiny"))
+    assert isinstance(roles, EnvironmentRoles)
     recipe = Recipe(seed=SEED, benchmark=CONFIG.model_copy(update={"roles": roles}))
     (found,) = read_results([finished_run(tmp_path / "run", recipe=recipe).root])
     assert found.setting["user"] == "tiny (temperature 0.9)"
@@ -76,12 +76,12 @@ def test_roles_of_the_recipe_are_told(tmp_path: Path) -> None:
 
 
 def test_an_evaluation_and_a_rescoring_by_the_same_judge_go_together(tmp_path: Path) -> None:
-    judge = evaluated_by(ScriptedConfig()).judge
+    judge = environment_played_by(ScriptedConfig()).judge
     assert judge is not None
     first = finished_run(tmp_path / "first")
     with Work.open(load_recipe(first.root / "recipe.toml"), first.root, Console(quiet=True)) as work:
         rescore(work, judge)
-    recipe = Recipe(seed=SEED, benchmark=CONFIG.model_copy(update={"roles": EvaluationRoles(judge=judge)}))
+    recipe = Recipe(seed=SEED, benchmark=CONFIG.model_copy(update={"roles": EnvironmentRoles(judge=judge)}))
     second = finished_run(tmp_path / "second", recipe=recipe)
     prompts = prompt_hashes({"judge": instructions("rater")})
     write_json(second.eval / "evaluation.json", Evaluation(world="x", cases=8, turns=3, prompts=prompts))

@@ -28,7 +28,7 @@ from interalign.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from interalign.evaluation.cast import EvaluationRoles
+    from interalign.conversations.environment import EnvironmentRoles
     from interalign.evaluation.summary import Summary
     from interalign.llm.backends import ModelConfig
     from interalign.pipeline.tested import Tested
@@ -140,7 +140,7 @@ def model_named(what: str) -> ModelConfig:
 def _evaluate(
     work: Work, names: Sequence[str], extra: Mapping[str, ModelConfig], budget: Any, prices: Path | None
 ) -> None:
-    from interalign.evaluation.cast import ROLES, TESTED
+    from interalign.conversations.environment import ROLES, TESTED
     from interalign.pipeline.evaluate import Evaluation
     from interalign.pipeline.evaluate import evaluate as judge
     from interalign.run import read_json
@@ -222,7 +222,7 @@ def _with(
 
 
 def _roles(
-    before: EvaluationRoles | None, everybody: str | None, user: str | None, judge: str | None
+    before: EnvironmentRoles | None, everybody: str | None, user: str | None, judge: str | None
 ) -> dict[str, Any] | None:
     """The roles of the recipe with other players: prompts and sampling stay those that the recipe has."""
     table: dict[str, Any] = before.model_dump(mode="json") if before is not None else {}
@@ -241,9 +241,9 @@ def _roles(
 
 
 def _put(table: dict[str, Any], what: str, parts: Sequence[str], optional: Sequence[str]) -> None:
-    from interalign.evaluation.cast import evaluated_by
+    from interalign.conversations.environment import environment_played_by
 
-    played = evaluated_by(model_named(what)).model_dump(mode="json")
+    played = environment_played_by(model_named(what)).model_dump(mode="json")
     for role in (*parts, *(role for role in optional if table.get(role))):
         models = played["user"]["models"]
         table[role] = {**(table.get(role) or played[role]), "models": models}
@@ -258,7 +258,7 @@ def _rehearse(
     *,
     prompts: bool,
 ) -> None:
-    from interalign.evaluation.cast import ROLES, TESTED, roles_of
+    from interalign.conversations.environment import ROLES, TESTED, roles_of
     from interalign.llm.prices import load_prices
     from interalign.pipeline.evaluate import cases_of
     from interalign.pipeline.rehearsed_evaluation import estimate_evaluation, sample_evaluation_calls

@@ -11,7 +11,7 @@ from interalign.cli.console import BudgetInWords, PriceFile, chosen_recipe, esca
 from interalign.errors import InputError
 
 if TYPE_CHECKING:
-    from interalign.evaluation.cast import JudgeConfig
+    from interalign.conversations.environment import JudgeConfig
     from interalign.evaluation.summary import Summary
     from interalign.pipeline.rescore import Rescoring
     from interalign.run import RunFolder
@@ -175,13 +175,13 @@ def _judge(what: str, base_url: str | None, *, weighted: bool, free_text: bool) 
     """The judge that the command line names; None for rules."""
     from interalign.cli.console import server_model
     from interalign.cli.evaluate import model_named
-    from interalign.evaluation.cast import evaluated_by
+    from interalign.conversations.environment import environment_played_by
 
     if what == _RULES:
         if base_url or weighted or free_text:
             raise InputError("Rules take no --base-url, --weighted or --free-text.", mend="leave these out.")
         return None
     model = model_named(what) if base_url is None else server_model(what, base_url)
-    judge = evaluated_by(model).judge
+    judge = environment_played_by(model).judge
     assert judge is not None  # one model plays all roles
     return judge.model_copy(update={"weighted": weighted, "free_text": free_text})

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
-from interalign.cli.console import DEMO, Out, RecipeFile, chosen_recipe, err, out, work_in
+from interalign.cli.console import DEMO, BudgetInWords, Out, PriceFile, RecipeFile, chosen_recipe, err, out, work_in
 from interalign.errors import InputError
 
 if TYPE_CHECKING:
@@ -48,8 +48,11 @@ def train(
         int | None,
         typer.Option("--launch", min=1, help="Train in so many processes on this machine, each on a GPU of its own."),
     ] = None,
+    budget: BudgetInWords = None,
+    prices: PriceFile = None,
 ) -> None:
     """Train a model: models/<method>. On trees it also runs under torchrun and accelerate launch."""
+    from interalign.llm.account import Budget
     from interalign.pipeline import make_model
     from interalign.pipeline import show_batch as show
     from interalign.pipeline.work import Work
@@ -65,13 +68,14 @@ def train(
         )
     if launch is not None and launch > 1 and not show_batch:
         raise typer.Exit(processes.launch(launch, _arguments(folder, recipe, method)))
+    cap = Budget.parse(budget) if budget is not None else None
     chosen = chosen_recipe(recipe, folder)
     with work_in(folder, chosen) if processes.is_first() else Work.joined(chosen, folder) as work:
         for one in methods:
             if show_batch:
                 out.print(show(work, cast("Method", one)))
             else:
-                make_model(work, one)
+                make_model(work, one, budget=cap, prices=prices)
         processes.leave()
 
 

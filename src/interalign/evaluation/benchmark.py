@@ -21,6 +21,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field, model_validator
 
 from interalign.conversations.checks import ChecksConfig
+from interalign.conversations.environment import Environment, EnvironmentRoles
 from interalign.conversations.side_by_side import as_done
 from interalign.conversations.tree import Fault
 from interalign.conversations.turn import Place, speak
@@ -33,7 +34,6 @@ from interalign.evaluation.candidates import (
     MethodCandidate,
     ModelCandidate,
 )
-from interalign.evaluation.cast import EvaluationCast, EvaluationRoles
 from interalign.evaluation.controls import counterfactuals, default_turns
 from interalign.evaluation.induction import induction
 from interalign.evaluation.rows import Counterfactual, Induction, TurnRow
@@ -55,8 +55,8 @@ __all__ = [
     "Candidate",
     "Case",
     "ControlCandidate",
-    "EvaluationCast",
-    "EvaluationRoles",
+    "Environment",
+    "EnvironmentRoles",
     "MethodCandidate",
     "ModelCandidate",
     "benchmark",
@@ -90,7 +90,7 @@ class BenchmarkConfig(Value):
     cases: str | None = None
     """Who is talked to: "aloe" for the cases that come with interalign, or a file of personas. Left out: the held-out
     personas of the run."""
-    roles: EvaluationRoles | None = None
+    roles: EnvironmentRoles | None = None
     """Language models as user and judge. Left out, rules play both."""
     checks: ChecksConfig = ChecksConfig()
     """What is not let pass of a user whom a language model plays."""
@@ -193,8 +193,8 @@ async def run_benchmark(
     Raises:
         InputError: fewer than two held-out personas, or training personas among them.
     """
-    rules = EvaluationCast()
-    cast = EvaluationCast(user=user or rules.user, judge=judge or rules.judge)
+    rules = Environment()
+    cast = Environment(user=user or rules.user, judge=judge or rules.judge)
     cases = line_up(personas, config, seed)
     rows: dict[int, list[TurnRow]] = {}
     async for place, of_case in play_cases(cases, candidate, cast, config, seed, on_turn=on_turn):
@@ -229,7 +229,7 @@ def line_up(personas: Sequence[Persona], config: BenchmarkConfig, seed: int) -> 
 async def play_cases(
     cases: Iterable[Case],
     candidate: Candidate,
-    cast: EvaluationCast,
+    cast: Environment,
     config: BenchmarkConfig,
     seed: int,
     *,
@@ -260,7 +260,7 @@ async def play_case(
     persona: Persona,
     stranger: Persona,
     candidate: Candidate,
-    cast: EvaluationCast,
+    cast: Environment,
     config: BenchmarkConfig,
     seed: int,
     *,
@@ -357,7 +357,7 @@ class _Case:
 
     case: Case
     candidate: Candidate
-    cast: EvaluationCast
+    cast: Environment
     config: BenchmarkConfig
     run_seed: int
     on_turn: Callable[[], None] | None = None

@@ -5,37 +5,22 @@ The question and the answer are no part of the chat, so that asking changes noth
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from typing import Protocol
 
+from interalign.conversations.environment import Grader
 from interalign.evaluation.candidates import Instructable
 from interalign.evaluation.rows import Induction
 from interalign.messages import Chat, Message
 from interalign.personas.persona import Persona
 from interalign.roles.ledger import Ledger, disclosed_facts, disclosed_texts
-from interalign.roles.llm.grader import Graded
+from interalign.roles.llm.grader import statements_in
 from interalign.roles.llm.player import packaged
 from interalign.roles.measure import mentions
 from interalign.run import derive_seed
 
-__all__ = ["Grader", "induction", "marked_by_rules", "statements_in"]
+__all__ = ["induction", "marked_by_rules"]
 
-_MOST = 20
 _LEAST_TOKENS = 300
-_BULLET = re.compile(r"^\s*(?:[-*•–]+|\(?\d{1,2}[.):])\s+")
-_MARKUP = re.compile(r"\*\*|__|^#+\s*")
-_NOTHING = frozenset({"nothing", "none", "nothing yet", "n/a"})
-
-
-class Grader(Protocol):
-    """Anything that can tell which statements about a person are true, and which disclosed things they name."""
-
-    async def grade(
-        self, persona: Persona, disclosed: Sequence[str], statements: Sequence[str], seed: int
-    ) -> Graded | None:
-        """Return the places of both, or None when they cannot be told."""
-        ...
 
 
 async def induction(
@@ -63,13 +48,6 @@ async def induction(
     if marks is None:
         return None
     return Induction(statements=statements, true=len(marks.true), disclosed=len(disclosed), found=len(marks.found))
-
-
-def statements_in(text: str) -> tuple[str, ...]:
-    """The statements of an answer, one a line, without bullets and headings; at most 20, each once."""
-    lines = (_MARKUP.sub("", _BULLET.sub("", line)).strip() for line in text.splitlines())
-    kept = [line for line in lines if line and not line.endswith(":") and line.rstrip(".!").casefold() not in _NOTHING]
-    return tuple(dict.fromkeys(kept))[:_MOST]
 
 
 def marked_by_rules(persona: Persona, ledger: Ledger, statements: Sequence[str]) -> Induction:

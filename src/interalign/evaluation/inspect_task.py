@@ -15,10 +15,17 @@ from typing import Any, Literal, TypeAlias
 
 from pydantic import ValidationError
 
+from interalign.conversations.environment import (
+    Environment,
+    EnvironmentRoles,
+    environment_of,
+    environment_played_by,
+    prompts_of,
+    roles_of,
+)
 from interalign.errors import InputError, MissingExtra, ModelError
 from interalign.evaluation.benchmark import BenchmarkConfig, Case, ModelCandidate, line_up, play_case
 from interalign.evaluation.cases import read_cases
-from interalign.evaluation.cast import EvaluationCast, EvaluationRoles, cast_of, evaluated_by, prompts_of, roles_of
 from interalign.evaluation.groups import groups_of
 from interalign.evaluation.inspect_scores import ROWS, alignment, shown_parts
 from interalign.evaluation.rows import TurnRow
@@ -86,7 +93,7 @@ def aloe(
     """
     lined_up = _lined_up(cases, people, seed)
     talk = conversation(cases, turns, judge, controls, helpfulness, weighted, people, seed)
-    told = prompts_of(roles_of(evaluated_by(InspectConfig(model="any/model")), helpfulness=helpfulness))
+    told = prompts_of(roles_of(environment_played_by(InspectConfig(model="any/model")), helpfulness=helpfulness))
     return Task(
         dataset=MemoryDataset([_sample(case.persona, turns) for case in lined_up.values()], name=cases),
         solver=talk,
@@ -203,7 +210,7 @@ def _groups(persona: Persona) -> dict[str, list[str]]:
     return groups
 
 
-def _table(persona: Persona, wishes: _Wishes) -> tuple[EvaluationCast, BenchmarkConfig]:
+def _table(persona: Persona, wishes: _Wishes) -> tuple[Environment, BenchmarkConfig]:
     """Who sits at the table, and how the conversation goes, with the roles that Inspect was given."""
     _check_event_loop()
     given = {role: get_model(role=role) for role in model_roles()}
@@ -220,18 +227,18 @@ def _table(persona: Persona, wishes: _Wishes) -> tuple[EvaluationCast, Benchmark
     config = BenchmarkConfig(
         turns=wishes.turns, roles=roles, controls=wishes.controls, helpfulness="helpfulness" in played, repeats=0
     )
-    return cast_of(players, roles, config.checks), config
+    return environment_of(players, roles, config.checks), config
 
 
-def _roles(given: Mapping[str, Model], wishes: _Wishes) -> EvaluationRoles:
+def _roles(given: Mapping[str, Model], wishes: _Wishes) -> EnvironmentRoles:
     """The roles that models play, with the sampling that `interalign eval` gives them."""
     of_user = ["user", "inducer"] if "user" in given else []
     of_judge = ["judge", *(["grader"] if wishes.controls else [])] if "judge" in given else []
     named = {role: InspectConfig(model=str(_player_of(role, given))) for role in (*of_user, *of_judge)}
-    played = {role: getattr(evaluated_by(model), role) for role, model in named.items()}
+    played = {role: getattr(environment_played_by(model), role) for role, model in named.items()}
     if "judge" in played:
         played["judge"] = played["judge"].model_copy(update={"weighted": wishes.weighted})
-    return EvaluationRoles(**played)
+    return EnvironmentRoles(**played)
 
 
 def _player_of(role: str, given: Mapping[str, Model]) -> Model:

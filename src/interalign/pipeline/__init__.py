@@ -15,18 +15,21 @@ from typing import Literal, cast, get_args
 
 from rich.console import Console, RenderableType
 
+from interalign.conversations.environment import roles_of
 from interalign.conversations.tree import Tree
 from interalign.errors import InputError
-from interalign.evaluation.cast import roles_of
 from interalign.evaluation.rows import TurnRow
 from interalign.evaluation.summary import Summary
+from interalign.llm.account import Account, Budget
+from interalign.llm.backends import ScriptedConfig
 from interalign.llm.offline import resolve_model
+from interalign.llm.prices import load_prices
 from interalign.personas.compose import compose_personas
 from interalign.personas.persona import Persona
 from interalign.pipeline.evaluate import WORLD, Evaluation, evaluate, people_of, verdicts_at
 from interalign.pipeline.online import train_iterated, train_online
 from interalign.pipeline.results import judge_in_words
-from interalign.pipeline.simulate import simulate
+from interalign.pipeline.simulate import is_unfinished, simulate
 from interalign.pipeline.tested import BASE, TRAINED
 from interalign.pipeline.work import Work
 from interalign.recipe import Recipe
@@ -93,12 +96,23 @@ def make_personas(work: Work) -> None:
     return None
 
 
-def make_model(work: Work, method: Method | IteratedMethod | Literal["grpo"]) -> None:
-    """Stage 3: write the checkpoint `models/<method>`, by whatever method."""
+def make_model(
+    work: Work,
+    method: Method | IteratedMethod | Literal["grpo"],
+    *,
+    budget: Budget | None = None,
+    prices: Path | None = None,
+) -> None:
+    """Stage 3: write the checkpoint `models/<method>`, by whatever method.
+
+    `budget` caps what language models in the roles of rounds and GRPO may cost, over everything in the folder;
+    `prices` is a table of prices in place of the package's.
+    """
     if method == "grpo":
-        train_online(work)
+        train_online(work, Account(budget, load_prices(prices), journal=work.run.journal))
     elif method in get_args(IteratedMethod):
-        train_iterated(work, cast(IteratedMethod, method))
+        account = Account(budget, load_prices(prices), journal=work.run.journal)
+        train_iterated(work, cast(IteratedMethod, method), account)
     else:
         train_model(work, cast(Method, method))
 
@@ -118,6 +132,8 @@ def train_model(work: Work, method: Method) -> None:
             # Left there when the process was killed between the last two steps of a training.
             shutil.rmtree(work.run.models / f"{method}.unfinished", ignore_errors=True)
         return work.done(f"training {method}")
+    if is_unfinished(work) and processes.is_first():
+        work.say("The simulation was stopped before its end: only the trees that are there are trained on.")
     trees = read_jsonl(work.run.trees, Tree)
     personas = [*read_jsonl(work.run.personas, Persona), *read_jsonl(work.run.heldout, Persona)]
     start = work.run.models / "sft" if method == "dpo" and work.recipe.train.dpo.start == "sft" else None
@@ -186,4 +202,5 @@ def _players(work: Work) -> Players:
     played = roles_of(benchmark.roles, helpfulness=benchmark.helpfulness)
     said = {role: judge_in_words(one, prompts.get(role)) for role, one in played.items()}
     others = {role: who for role, who in said.items() if role not in ("user", "judge")}
-    return Players(user=said.get("user"), judge=said.get("judge"), others=others)
+    scripted = "judge" in played and all(isinstance(one.model, ScriptedConfig) for one in played["judge"].models)
+    return Players(user=said.get("user"), judge=said.get("judge"), others=others, scripted=scripted)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pydantic import Field
 
+from interalign.conversations.environment import Environment, open_test, prompts_of, roles_of
 from interalign.errors import Interrupted, ModelError, StopWork
 from interalign.evaluation.benchmark import (
     CONTROLS,
@@ -27,7 +28,6 @@ from interalign.evaluation.benchmark import (
     play_cases,
 )
 from interalign.evaluation.cases import CaseCard, card, read_cases, refuse_leaks
-from interalign.evaluation.cast import EvaluationCast, open_test, prompts_of, roles_of
 from interalign.evaluation.controls import CONTROL_PROMPTS
 from interalign.evaluation.rows import TurnRow
 from interalign.evaluation.summary import Summary, summarise
@@ -215,7 +215,7 @@ async def _all_rows(
         rows = {one.name: await _rows_of_model(bench, one) for one in tested}
         if config.by_rules and config.controls:
             for name in CONTROLS:
-                rows[name] = await _rows(bench, name, ControlCandidate(CONTROLS[name]), EvaluationCast())
+                rows[name] = await _rows(bench, name, ControlCandidate(CONTROLS[name]), Environment())
     return rows
 
 
@@ -251,7 +251,7 @@ def _unanswered(row: TurnRow) -> bool:
 
 
 async def _rows(
-    bench: _Bench, name: str, candidate: Candidate, cast: EvaluationCast, *, anew: bool = False
+    bench: _Bench, name: str, candidate: Candidate, cast: Environment, *, anew: bool = False
 ) -> list[TurnRow]:
     before = None if anew else _before(bench, name, anew=False)
     if before is not None:
@@ -262,7 +262,7 @@ async def _rows(
     return rows
 
 
-async def _played(bench: _Bench, name: str, candidate: Candidate, cast: EvaluationCast) -> list[TurnRow]:
+async def _played(bench: _Bench, name: str, candidate: Candidate, cast: Environment) -> list[TurnRow]:
     config, seed = bench.config, bench.work.recipe.seed
     cases = line_up(bench.people, config, seed)
     rows: dict[int, list[TurnRow]] = {}

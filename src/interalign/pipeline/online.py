@@ -6,19 +6,24 @@ import asyncio
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 
-from interalign.conversations.simulate import grow_trees
+from interalign.conversations.cast import open_cast
+from interalign.conversations.environment import Environment, open_environment
+from interalign.conversations.simulate import SimulateConfig, grow_trees
 from interalign.conversations.tree import Tree
 from interalign.conversations.turn import Cast
 from interalign.errors import InputError, ModelError
+from interalign.llm.account import Account
 from interalign.llm.journal import journalled
 from interalign.llm.local import fingerprint
 from interalign.llm.offline import resolve_model
 from interalign.personas.persona import Persona
 from interalign.pipeline.simulate import training_personas
+from interalign.pipeline.stopping import Gate, stopping, wrapping
 from interalign.pipeline.work import Work
 from interalign.roles.responder import ModelResponder, policy_prompt
 from interalign.run import derive_seed, read_jsonl, storage_errors, write_jsonl
@@ -32,23 +37,20 @@ from interalign.training.weights import load_trainable
 __all__ = ["train_iterated", "train_online"]
 
 
-def train_iterated(work: Work, method: IteratedMethod) -> None:
+def train_iterated(work: Work, method: IteratedMethod, account: Account) -> None:
     """Write the checkpoint `models/<method>`, round by round; what rounds leave lies in `rounds/`.
 
     Raises:
-        InputError: the checkpoint to start from is not there, or language models play the roles.
+        InputError: the checkpoint to start from is not there.
         ModelError: every conversation of a round failed.
+        StopWork: the budget is spent, a server will answer nothing, or the user stopped it. The same command goes on;
+            what was paid for lies in the journal.
     """
     out = work.run.models / method
     if out.exists():
         shutil.rmtree(out.with_name(f"{method}.unfinished"), ignore_errors=True)
         return work.done(f"training {method}")
-    if work.recipe.simulate.roles is not None:
-        raise InputError(
-            f"{method} meets rule-based users; this recipe names language models for the roles.",
-            mend="leave out [simulate.roles], or train dpo on trees that `simulate` has grown with them.",
-        )
-    people, start = training_personas(work), _start(work)
+    people, start = training_personas(work, by_rules=work.recipe.simulate.roles is None), _start(work)
     config, rounds = work.recipe.train.iterated, work.run.root / "rounds"
     checkpoints = [start, *(str(rounds / f"{method}-{number}") for number in range(1, config.rounds)), str(out)]
     with _begun(work, "train", "train.dpo", "train.iterated", "simulate", "preferences", made=rounds):
@@ -57,7 +59,7 @@ def train_iterated(work: Work, method: IteratedMethod) -> None:
                 shutil.rmtree(f"{checkpoints[number]}.unfinished", ignore_errors=True)
                 work.done(f"{method}, round {number}")
                 continue
-            trees = _grown(work, method, number, checkpoints[number - 1], people)
+            trees = _grown(work, method, number, checkpoints[number - 1], people, account)
             nash = None
             if method != "iterated-dpo":
                 anchor = checkpoints[anchor_round(method, config, number)]
@@ -97,7 +99,9 @@ def _begun(work: Work, *tables: str, made: Path) -> Iterator[None]:
         raise
 
 
-def _grown(work: Work, method: IteratedMethod, number: int, checkpoint: str, people: Sequence[Persona]) -> list[Tree]:
+def _grown(
+    work: Work, method: IteratedMethod, number: int, checkpoint: str, people: Sequence[Persona], account: Account
+) -> list[Tree]:
     """The trees of a round, grown with the policy as it is before it."""
     from interalign.llm.local import LocalModel
 
@@ -109,15 +113,17 @@ def _grown(work: Work, method: IteratedMethod, number: int, checkpoint: str, peo
         work.say("The policy talks with the weights as they are, and is trained with quantised ones.")
     met = met_in_round(people, config, number, work.recipe.seed)
     model = journalled(LocalModel(checkpoint, dtype=train_config.dtype), work.journal)
-    cast = Cast(writers={"policy": ModelResponder(model, config.sampling)})
+    simulation = simulation_of(config, work.recipe.simulate)
+    seed = derive_seed(work.recipe.seed, "iterated", number)
 
     async def grow() -> list[Tree]:
         grown = []
-        seed = derive_seed(work.recipe.seed, "iterated", number)
-        with work.bar(f"{method}, round {number}: conversations", len(met)) as bar:
-            async for tree in grow_trees(met, simulation_of(config, work.recipe.simulate), seed, cast):
-                grown.append(tree)
-                bar.advance()
+        async with _cast(work, simulation, account) as others:
+            cast = replace(others, writers={**others.writers, "policy": ModelResponder(model, config.sampling)})
+            with work.bar(f"{method}, round {number}: conversations", len(met)) as bar:
+                async for tree in grow_trees(met, simulation, seed, cast):
+                    grown.append(tree)
+                    bar.advance()
         return grown
 
     trees = asyncio.run(grow())
@@ -129,6 +135,19 @@ def _grown(work: Work, method: IteratedMethod, number: int, checkpoint: str, peo
         work.say(f"{len(failures)} of {len(trees)} conversations ended early; the first one said: {failures[0]}")
     write_jsonl(path, trees)
     return trees
+
+
+@asynccontextmanager
+async def _cast(work: Work, config: SimulateConfig, account: Account) -> AsyncIterator[Cast]:
+    """Whom the policy meets in a round."""
+    if config.roles is None:
+        yield Cast()
+        return
+    async with (
+        stopping(work.console) as gate,
+        open_cast(config, wrapping(work.journal, account, gate)) as cast,
+    ):
+        yield cast
 
 
 def _start(work: Work) -> str:
@@ -144,12 +163,13 @@ def _start(work: Work) -> str:
     return str(start)
 
 
-def train_online(work: Work) -> None:
+def train_online(work: Work, account: Account) -> None:
     """Write the checkpoint `models/grpo`, with all conversations beside it in `rollouts.jsonl`.
 
     Raises:
         InputError: the checkpoint to start from is not there, or a setting does not fit.
         ModelError, TrainingError: the training cannot go on.
+        StopWork: the budget is spent, or a server will answer nothing; the same command goes on.
     """
     import transformers
 
@@ -160,8 +180,13 @@ def train_online(work: Work) -> None:
     if out.exists():
         _tidy(unfinished, out)
         return work.done("training grpo")
-    people, start, train_config = training_personas(work), _start(work), work.recipe.train
-    config, seed = train_config.grpo, work.recipe.seed
+    train_config, seed = work.recipe.train, work.recipe.seed
+    config, roles = train_config.grpo, train_config.grpo.roles
+    people, start = training_personas(work, by_rules=roles is None or roles.user is None), _start(work)
+
+    def environment() -> AbstractAsyncContextManager[Environment]:
+        return open_environment(roles, work.recipe.simulate.checks, wrapping(work.journal, account, Gate()))
+
     check_report_to(train_config.report_to)
     if train_config.report_to:
         config = config.model_copy(update={"trl": {**config.trl, "report_to": list(train_config.report_to)}})
@@ -180,6 +205,7 @@ def train_online(work: Work) -> None:
                 work_folder=unfinished,
                 seed=seed,
                 progress=bar.at_step,
+                environment=environment,
             )
         if trained.warning:
             work.say(trained.warning)

@@ -10,8 +10,8 @@ import asyncio
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
+from interalign.conversations.environment import TESTED, EnvironmentRoles, environment_of, prompts_of, roles_of
 from interalign.evaluation.benchmark import BenchmarkConfig, Case, MethodCandidate, line_up, play_cases
-from interalign.evaluation.cast import TESTED, EvaluationRoles, cast_of, prompts_of, roles_of
 from interalign.llm.account import RoleUsage, merged
 from interalign.llm.backends import check_limits
 from interalign.llm.model import Request
@@ -98,7 +98,7 @@ def _rehearse(
     model = overheard(scripts()["generic"], heard[TESTED], reply_tokens)
     candidate = MethodCandidate(method, model, config.sampling)
     # What a script repeats is no fault of the models to come.
-    cast = cast_of(players, config.roles or EvaluationRoles(), None)
+    cast = environment_of(players, config.roles or EnvironmentRoles(), None)
 
     async def all_of_them() -> None:
         async for _ in play_cases(cases, candidate, cast, config, recipe.seed):

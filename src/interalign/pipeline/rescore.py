@@ -14,9 +14,15 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from interalign.conversations.environment import (
+    EnvironmentRoles,
+    JudgeConfig,
+    environment_of,
+    open_environment,
+    prompts_of,
+)
 from interalign.errors import InputError, Interrupted, ModelError, StopWork
 from interalign.evaluation.benchmark import BenchmarkConfig
-from interalign.evaluation.cast import EvaluationRoles, JudgeConfig, cast_of, open_evaluation, prompts_of
 from interalign.evaluation.rescoring import JudgeAgreement, judge_agreement, rescored
 from interalign.evaluation.rows import Counterfactual, TurnRow
 from interalign.evaluation.summary import Summary, summarise
@@ -137,7 +143,7 @@ def estimate_rescoring(
     share = sum(map(len, rows.values())) / max(1, sum(map(len, some.values())))
     told = prompts_of({"judge": judge})["judge"]
     player = Player([(overheard(scripts()[told], heard), 1.0)], judge.sampling, instructions(told, judge.prompt))
-    rater = cast_of({"judge": player}, EvaluationRoles(judge=judge), recipe.benchmark.checks).judge
+    rater = environment_of({"judge": player}, EnvironmentRoles(judge=judge), recipe.benchmark.checks).judge
 
     async def all_of_them() -> None:
         for of_model in some.values():
@@ -198,7 +204,7 @@ def _words(judge: JudgeConfig | None) -> str:
 
 
 def _world(config: BenchmarkConfig, judge: JudgeConfig | None) -> str:
-    roles = (config.roles or EvaluationRoles()).model_copy(update={"judge": judge})
+    roles = (config.roles or EnvironmentRoles()).model_copy(update={"judge": judge})
     return world_of(config.model_copy(update={"roles": roles}))
 
 
@@ -213,9 +219,9 @@ async def _all_rows(
     after: dict[str, list[TurnRow]] = {}
     # Rules ask nobody, so nothing is lost when Ctrl-C stops them at once.
     async with nullcontext(Gate()) if judge is None else stopping(work.console) as gate:
-        roles = EvaluationRoles(judge=judge)
+        roles = EnvironmentRoles(judge=judge)
         wrap = wrapping(work.journal, account, gate)
-        async with open_evaluation(roles, work.recipe.benchmark.checks, wrap) as cast:
+        async with open_environment(roles, work.recipe.benchmark.checks, wrap) as cast:
             for name, of_model in rows.items():
                 path = folder / verdicts_at(work.run, name).relative_to(work.run.eval)
                 after[name] = await _of_model(work, name, path, of_model, people, cast.judge, account)

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from interalign.conversations.environment import EnvironmentRoles
 from interalign.errors import InputError
-from interalign.evaluation.cast import EvaluationRoles
 from interalign.evaluation.compare import Results
 from interalign.evaluation.rows import TurnRow
 from interalign.evaluation.summary import Summary
@@ -128,7 +128,7 @@ def _setting(run: RunFolder, folder: Path) -> Iterator[tuple[str, str]]:
         return
     recipe: Recipe = load_recipe(kept)
     prompts = read_json(told, Evaluation).prompts if told.exists() else {}
-    roles = recipe.benchmark.roles or EvaluationRoles()
+    roles = recipe.benchmark.roles or EnvironmentRoles()
     for name in _PLAYED:
         if name in ("user", "judge") or getattr(roles, name) is not None:
             yield name, judge_in_words(getattr(roles, name), prompts.get(name))

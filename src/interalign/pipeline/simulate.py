@@ -54,7 +54,7 @@ from interalign.roles.user import refuse_unplayable
 from interalign.run import Shelf, Stored, beside, read_json, storage_errors, write_json, writing
 from interalign.training.checkpoint import installed_versions
 
-__all__ = ["Simulation", "simulate", "training_personas"]
+__all__ = ["Simulation", "is_unfinished", "simulate", "training_personas"]
 
 _SCRIPTED = "scripted "
 """How the names of the models begin that are scripts."""
@@ -140,7 +140,7 @@ def simulate(
         InputError: personas that the roles cannot play, or a budget that cannot be kept for want of a price.
     """
     _set_scripted_aside(work)
-    people = training_personas(work)
+    people = training_personas(work, by_rules=work.recipe.simulate.roles is None)
     found = _found(work, people, grow_on)
     wanted = _wanted(people, found, limit, on=grow_on)
     stopped: StopWork | None = None
@@ -262,6 +262,11 @@ def _all_scripted(roles: RolesConfig) -> bool:
     return all(isinstance(one.model, ScriptedConfig) for role in roles_of(roles).values() for one in role.models)
 
 
+def is_unfinished(work: Work) -> bool:
+    """Whether the command that grew the trees was stopped before its end."""
+    return _note_at(work).exists()
+
+
 def _note_at(work: Work) -> Path:
     return work.run.root / ".stopped.json"
 
@@ -363,8 +368,8 @@ def make_simulation_report(work: Work, people: Stored[Persona], trees: Sequence[
     write_simulation_report(work.run.simulation_report, page)
 
 
-def training_personas(work: Work) -> Stored[Persona]:
-    """The personas to train on, which the recipe's roles must be able to play.
+def training_personas(work: Work, *, by_rules: bool) -> Stored[Persona]:
+    """The personas to train on; those whom rules are to play must be such as rules can.
 
     Raises:
         InputError: they cannot.
@@ -378,7 +383,7 @@ def training_personas(work: Work) -> Stored[Persona]:
             f"{work.run.personas} holds {len(leaked):,} held-out people; the first is {leaked[0]}.",
             mend="leave them out: what they say would be trained on.",
         )
-    if work.recipe.simulate.roles is None:
+    if by_rules:
         for persona in personas:
             refuse_unplayable(persona)
     return personas

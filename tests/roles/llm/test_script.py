@@ -9,6 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from interalign.conversations.cast import cast_of, roles_of
+from interalign.conversations.simulate import SimulateConfig, grow_trees, roles_played_by
+from interalign.conversations.tree import Tree
+from interalign.evaluation.cases import aloe_cases
+from interalign.llm.backends import ScriptedConfig
 from interalign.llm.model import Sampling
 from interalign.messages import Chat, Message
 from interalign.personas.description import normalised
@@ -158,3 +163,87 @@ def test_any_persona_can_be_played(persona: Persona) -> None:
 @given(st.text(min_size=1, max_size=60), st.text(min_size=1, max_size=60))
 def test_any_text_can_be_played(profile: str, personality: str) -> None:
     assert len(talk(Persona(profile=profile, personality=personality))) == TURNS
+
+
+NOTES = "Curt, and in a hurry. Wants a figure and skips the rest. Feelings are not discussed. Bored by fuss: says so."
+
+
+def told(profile: str, personality: str) -> str:
+    return " ".join(turn.said for turn in talk(Persona(profile=profile, personality=personality)))
+
+
+@pytest.mark.parametrize(
+    ("profile", "said"),
+    [
+        ("Ida, 28, is a nurse and mends kites.", "I am 28 and I am a nurse and mend kites."),
+        ("Ida-Lou runs a kiosk. Ida-Lou's sister hates it.", "I run a kiosk. My sister hates it."),
+        ("Rubén, 68, still keeps bees.", "I am 68 and I still keep bees."),
+        ("Ida, a widow, lives in Bonn.", "I am a widow and I live in Bonn."),
+        ("She reads maps, bakes and never cries.", "I read maps, bake and never cry."),
+        (
+            "She has a dog that barks and a cat, and teaches maths.",
+            "I have a dog that barks and a cat, and teach maths.",
+        ),
+        (
+            "She lives with a son, who paints kites, and owns a boat.",
+            "I live with a son, who paints kites, and own a boat.",
+        ),
+        ("Her son sells boats and writes songs.", "My son sells boats and writes songs."),
+        ("The smell sends her out of her kitchen, by herself.", "The smell sends me out of my kitchen, by myself."),
+        ("He lies awake, teaches and goes by tram.", "I lie awake, teach and go by tram."),
+        ("Ida has pots and pans.", "I have pots and pans."),
+    ],
+)
+def test_the_user_speaks_of_itself_however_its_text_speaks_of_it(profile: str, said: str) -> None:
+    heard = told(profile, "Kind.")
+    assert all(one in heard for one in said.split(". "))
+    assert "Ida" not in heard and "Rubén" not in heard
+
+
+def test_notes_without_a_subject_are_told_in_the_first_person() -> None:
+    heard = told("Ida, 28, is a nurse.", NOTES)
+    for sentence in (
+        "I am curt, and in a hurry.",
+        "I want a figure and skip the rest.",
+        "Feelings are not discussed.",
+        "I am bored by fuss: I say so.",
+    ):
+        assert sentence in heard
+
+
+def test_a_tailored_reply_tells_notes_in_the_second_person() -> None:
+    profile, personality = "Ida-Lou, 28, bakes and sings.", "Sceptical, and hides it."
+    stated = (
+        Stated(kind="profile", text=profile, words=profile),
+        Stated(kind="personality", text=personality, words=personality),
+    )
+    chat = (Message(role="user", content="Hello."),)
+    heard = {
+        asyncio.run(LLMResponder(player("tailored")).answer(chat, Impression(stated=stated), seed)).content
+        for seed in range(30)
+    }
+    assert any("You are 28 and you bake and sing." in one for one in heard)
+    assert any("You are sceptical, and hide it." in one for one in heard)
+    assert not any("Ida" in one or " and hides" in one for one in heard)
+
+
+def test_a_long_sentence_that_is_not_about_the_person_is_told_as_a_part_of_its_life() -> None:
+    weather = "Snow in April, at a place so near to Rome, is what the whole town of Rieti still talks about."
+    heard = told(f"Ida is 28. {weather}", "Kind.")
+    assert f"life: {weather}" in heard
+
+
+def test_the_packaged_cases_are_played_to_the_end_and_their_messages_pass_the_checks() -> None:
+    config = SimulateConfig(turns=4, roles=roles_played_by(ScriptedConfig()))
+    assert config.roles is not None
+    players = {role: player(role) for role in roles_of(config.roles)}
+
+    async def grown() -> list[Tree]:
+        return [tree async for tree in grow_trees(aloe_cases(), config, 1, cast_of(players, config))]
+
+    trees = asyncio.run(grown())
+    messages = [len(list(tree.user_turns())) for tree in trees]
+    refused = {(tree.persona_id, fault.turn, fault.attempt) for tree in trees for fault in tree.faults}
+    assert messages == [config.turns] * len(aloe_cases())
+    assert [tree.failure for tree in trees if tree.failure] == []
+    assert len(refused) <= 0.02 * (sum(messages) + len(refused))

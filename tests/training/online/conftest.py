@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
+from interalign.conversations.environment import Environment
 from interalign.llm.libraries import quiet
 from interalign.llm.model import Sampling
 from interalign.roles.judge import Judge, RuleJudge
@@ -44,7 +46,8 @@ def make_rollout(tokenizer: Any, ends: frozenset[int]) -> Iterator[Callable[...,
 
     def make(user: UserSimulator | None = None, judge: Judge | None = None, **settings: Any) -> Rollout:
         template = ChatTemplate(tokenizer, SYSTEM, ends)
-        made.append(Rollout(template, user or RuleUser(), judge or RuleJudge(), **{"turns": 3, "seed": 5, **settings}))
+        environment = Environment(user=user or RuleUser(), judge=judge or RuleJudge())
+        made.append(Rollout(template, lambda: nullcontext(environment), **{"turns": 3, "seed": 5, **settings}))
         return made[-1]
 
     yield make

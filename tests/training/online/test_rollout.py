@@ -10,9 +10,10 @@ from interalign.messages import Chat, Message, as_dicts
 from interalign.personas.persona import Persona
 from interalign.roles.judge import RuleJudge, Verdict, judge_reply
 from interalign.roles.ledger import Ledger
+from interalign.roles.llm.player import packaged
 from interalign.roles.user import RuleUser, UserTurn
 from interalign.training.online.conversation import Case
-from interalign.training.online.rollout import Played, Rollout, off_the_record
+from interalign.training.online.rollout import Played, Rollout
 from interalign.training.online.sampling import PolicySampler
 from tests.training.online.conftest import SAMPLING
 from tests.training.tiny import SYSTEM
@@ -178,7 +179,7 @@ def test_what_is_said_off_the_record_is_not_trained_on(
     assert [one.transcript.mask for one in asked] == [one.transcript.mask for one in silent]
     assert all(one.conversation.stated is None for one in silent)
     assert len({one.conversation.stated for one in asked}) > 3
-    assert all(off_the_record() in tokenizer.decode(prompt) for prompt in prompts[-len(cases) :])
+    assert all(packaged("induce") in tokenizer.decode(prompt) for prompt in prompts[-len(cases) :])
     assert prompts[-1][: len(asked[-1].transcript.context)] == asked[-1].transcript.context
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
+from interalign.conversations.environment import Environment
 from interalign.errors import InputError, ModelError, TrainingError
 from interalign.llm.libraries import quiet
 from interalign.messages import Chat
@@ -62,13 +64,17 @@ def load(base: Path) -> Callable[[], Any]:
 def train(load: Callable[[], Any], tokenizer: Any, people: tuple[Persona, ...], tmp_path: Path) -> Train:
     """Trains the tiny model for a moment."""
 
-    def train(config: GrpoConfig = SHORT, *, model: Any = None, work: str = "work", **settings: Any) -> Trained:
+    def train(
+        config: GrpoConfig = SHORT, *, model: Any = None, work: str = "work", judge: Any = None, **settings: Any
+    ) -> Trained:
+        environment = Environment(judge=judge or LetterJudge())
         return train_grpo(
             model or load(),
             tokenizer,
             people[:3],
             config,
-            **{"system": SYSTEM, "work_folder": tmp_path / work, "seed": 4, "judge": LetterJudge(), **settings},
+            **{"system": SYSTEM, "work_folder": tmp_path / work, "seed": 4, **settings},
+            environment=lambda: nullcontext(environment),
         )
 
     return train

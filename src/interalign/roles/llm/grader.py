@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, TypeAlias
 
@@ -11,7 +12,12 @@ from interalign.messages import Value
 from interalign.personas.persona import Persona
 from interalign.roles.llm.player import Form, Player, RoleFailure, tagged
 
-__all__ = ["Graded", "LLMGrader"]
+__all__ = ["Graded", "LLMGrader", "statements_in"]
+
+_MOST = 20
+_BULLET = re.compile(r"^\s*(?:[-*•–]+|\(?\d{1,2}[.):])\s+")
+_MARKUP = re.compile(r"\*\*|__|^#+\s*")
+_NOTHING = frozenset({"nothing", "none", "nothing yet", "n/a"})
 
 _Number: TypeAlias = Annotated[int, Field(ge=1)]
 
@@ -53,6 +59,13 @@ class LLMGrader:
         if max(marks.true, default=0) > len(statements) or max(marks.found, default=0) > len(disclosed):
             return None
         return Graded(true=_places(marks.true), found=_places(marks.found))
+
+
+def statements_in(text: str) -> tuple[str, ...]:
+    """The statements of an answer, one a line, without bullets and headings; at most 20, each once."""
+    lines = (_MARKUP.sub("", _BULLET.sub("", line)).strip() for line in text.splitlines())
+    kept = [line for line in lines if line and not line.endswith(":") and line.rstrip(".!").casefold() not in _NOTHING]
+    return tuple(dict.fromkeys(kept))[:_MOST]
 
 
 def _numbered(texts: Sequence[str]) -> dict[str, str]:

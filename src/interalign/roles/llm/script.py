@@ -41,6 +41,7 @@ _QUESTIONS = (
     "What do people usually do about it?",
     "Does that make any sense?",
 )
+_OF_MINE, _LONG = "Also part of my life:", 12
 _SPENT = "There is not much more to tell."
 
 _LEADS = ("Here is one way to go about it.", "There are a few ways to look at this.", "That can be arranged.")
@@ -90,7 +91,15 @@ def _user(request: Request, random: Random) -> str:
     # Counted on from a place of their own, so that no two messages in a row begin or end alike.
     place = sum(map(len, in_turn)) + turn
     opener = _cycled(_FIRST_OPENERS if turn == 1 else _OPENERS, place)
-    return " ".join([opener, *(fresh[: random.choice((1, 1, 2))] or [_SPENT]), _cycled(_QUESTIONS, place)])
+    told = [_owned(one) for one in fresh[: random.choice((1, 1, 2))]] or [_SPENT]
+    return " ".join([opener, *told, _cycled(_QUESTIONS, place)])
+
+
+def _owned(sentence: str) -> str:
+    """The sentence, said to be about the user where a long one has no word of that: it would read as a copy."""
+    words = set(_WORD.findall(sentence))
+    long = len(_WORD.findall(sentence)) >= _LONG
+    return sentence if not long or words & {"I", "My", "my", "me", "myself"} else f"{_OF_MINE} {sentence}"
 
 
 def _inducer(request: Request, random: Random) -> str:
@@ -220,11 +229,12 @@ _ADVERB = (
 )
 _VERB = r"(?:was|had|(?![A-Z])[^\W\d_]+s|(?![A-Z])[^\W\d_]+ed)\b"
 _AFTER_HER = (
-    "a about again an and any as at away back because before but by down every for from if in into look laugh none of "
+    "a about again an and any as at away because before but by down every for from if in into look laugh none of "
     "off on or out over some so than that the through to until up what when while who whom with without"
 )
 _ASIDE = r"(?=[\da-z])(?!who|which)[^,;.!?]{1,60}"
-_NAMED = re.compile(rf"\b([^\W\d_]{{2,}}(?:-[^\W\d_]+)*)(?=['’]s\b| {_ADVERB}{_VERB}|, {_ASIDE}, {_ADVERB}{_VERB})")
+_FULL = r"(?!(?:Twen|Thir|For|Fif|Six|Seven|Eigh|Nine)ty-)[^\W\d_]{2,}(?:-[^\W\d_]+)*"
+_NAMED = re.compile(rf"^{_FULL}(?=, {_ASIDE}, {_ADVERB}{_VERB})|\b{_FULL}(?=['’]s\b| {_ADVERB}{_VERB})")
 
 
 class _Person(NamedTuple):
@@ -244,19 +254,18 @@ _VERBS = {"has": "have", "does": "do", "goes": "go"}
 
 def _retold(sentence: str, text: str, name: str | None, person: _Person) -> str:
     """A sentence of a text about somebody in the first or second person; simple English verbs follow."""
-    pronoun = _pronoun(text)
-    if pronoun is None and name is None:
+    used = _pronoun(text)
+    if used is None and (name is None or name not in text):
         sentence = _with_subject(sentence, person)
-    pronoun = pronoun or "they"
+    pronoun = used or "they"
     them, their, themselves = _PRONOUNS[pronoun]
     if name is not None:
         sentence = re.sub(rf"\b{name}['’]s\b", person.possessive, sentence)
-        sentence = re.sub(
-            rf"\b{name}, ({_ASIDE}), (?={_ADVERB}{_VERB})", rf"{pronoun} is \1 and {pronoun} ", sentence, count=1
-        )
+        aside = rf"^{name}, ({_ASIDE}), (?={_ADVERB}{_VERB})"
+        sentence = re.sub(aside, rf"{pronoun} is \1 and {pronoun} ", sentence)
         sentence = re.sub(rf"\b{name}\b(?= {_ADVERB}{_VERB})", pronoun, sentence)
         sentence = re.sub(rf"\b{name}\b", person.object, sentence)
-    if _pronoun(text) is not None:
+    if used is not None:
         sentence = re.sub(rf"\b{themselves}\b", person.reflexive, sentence, flags=re.I)
         # "Her" stands for two words: "her wife", and "sends her out".
         owned = rf"(?= (?!(?:{'|'.join(_AFTER_HER.split())})\b)\w)" if their == them else r"(?= \w)"
@@ -288,20 +297,21 @@ def _name(profile: str) -> str | None:
 # Verbs that follow on an "and" or a comma; other words there may as well be nouns in the plural.
 _DEEDS = frozenset(
     _WORD.findall(
-        "am are be have do go add admit answer apologise argue ask avoid bake believe belong borrow breed bring build "
-        "buy call carry carve change check chew climb coach collect come complain cook count cry cut cycle dance decide "
-        "demand dislike distrust do dread drink drive eat embroider expect explain fall feed feel find finish follow "
-        "forget get give grill grow hate have hear help hide hold hope hum insist iron jump keep know lack laugh learn "
-        "leave let like listen live look lose love make mean mend need notice offer owe own paint pay photograph plan "
-        "play point practise prefer program promise put raise read refuse remember rent repair repeat ring roast row "
-        "run sail save say see sell send set share shovel show sign sing sit skateboard skip sleep slip speak spell spend "
-        "stand start stay stir swallow swim take talk teach tease tell think train treat trust try turn use visit wait "
-        "walk want watch wear work worry write"
+        "add admit am answer apologise are argue ask avoid bake be bear believe belong borrow breed bring build buy "
+        "call carry carve change check chew claim climb coach collect come complain cook count cry cut cycle dance "
+        "decide demand dislike distrust do dread drink drive eat embroider expect explain fall feed feel find finish "
+        "follow forget get give go grill grow hate have hear help hide hold hope hum insist iron jump keep knit know "
+        "lack laugh learn leave let like listen live look lose love make mean meet mend need notice offer owe own "
+        "paint pay photograph plan play point practise prefer program promise put raise read refuse remember rent "
+        "repair repeat ring roast row run sail save say see sell send set share shovel show sign sing sit skateboard "
+        "skip sleep slip speak spell spend stand start stay stir swallow swim take talk teach tease tell think train "
+        "treat trust try turn use visit wait walk want watch wear work worry write"
     )
 )
+_MODALS = frozenset(("cannot", "can", "will", "would", "may", "might"))
 _DETERMINER = r"(?:a|an|the|my|your|every|each|no|any|what|whatever|whoever|it|them|nothing|everything)"
-_WHEN = r"(?:(?:(?:on|in|at) (?:an?|the|my) (?:\w+ ){1,2}?|an? \w+ later )(?=\w+s\b))?"
-_INNER = r"(?:who|which|that|whom|whose|what|where|when|while|because(?! of)|until|since|if|whether|how|why|whatever|whoever)"
+_WHEN = r"(?:(?:(?:on|in|at) (?:an?|the) (?:\w+ )?(?:day|night|evening|morning)|an? \w+ later) )?"
+_INNER = r"(?:wh(?:o|om|ose|ich|at|ere|en|ile|ether|y|atever|oever)|that|because(?! of)|until|since|if|how)"
 
 
 def _agreeing(sentence: str, person: _Person) -> str:
@@ -316,7 +326,7 @@ def _agreeing(sentence: str, person: _Person) -> str:
             listed = listed and begun
             return it[0]
         comma, verb = it["joint"].startswith(","), _verb(it["verb"], person)
-        if verb == it["verb"] or not (it["certain"] or it["verb"] in person.verbs or verb in _DEEDS):
+        if not _is_deed(it["verb"], person, certain=it["certain"] is not None):
             own = own and (not comma or it["joint"] == ", ")
             return it[0]
         # Behind a comma the person goes on, also after what is said of somebody else.
@@ -326,16 +336,15 @@ def _agreeing(sentence: str, person: _Person) -> str:
 
     steps = (
         rf"(?P<own>\b{person.subject} {_ADVERB}\w+\b(?!,))|(?P<stop>[;:])|\b{_INNER}\b(?: (?!{person.subject}\b)\w+)?|"
-        rf"(?P<joint>(?:, (?:(?:and|or|but|yet) )?|\b(?:and|or|but|yet) ){_ADVERB}{_WHEN})(?!{_INNER}\b|{person.subject}\b)"
-        rf"(?P<verb>[a-z]+)\b(?![’',-])(?P<certain>(?= {_DETERMINER}\b))?"
+        rf"(?P<joint>(?:, (?:(?:and|or|but|yet) )?|\b(?:and|or|but|yet) ){_ADVERB}{_WHEN})"
+        rf"(?!{_INNER}\b|{person.subject}\b)(?P<verb>[a-z]+)\b(?![’',-])(?P<certain>(?= {_DETERMINER}\b))?"
     )
     return re.sub(steps, turned, sentence)
 
 
-_OPENING = r"^((?:(?:when|if|once|after|before|while|in|on|at|with|without)\b[^,;:.]*, )?)"
 _SUBJECTLESS = re.compile(
-    rf"{_OPENING}({_ADVERB})((?:cannot|can|will|would|has|is|does|[^\W\d_]{{2,}}(?<![su])s)\b)"
-    r"(?! (?:are|were|have|do|and|or|of|count|come|go|get|make|need)\b)(?=[ .:])",
+    r"((?:(?:when|if|once|after|before|while|in|on|at|with|without)\b[^,;:.]*, )?)"
+    rf"({_ADVERB})([^\W\d_]{{2,}})\b(?P<certain>(?= {_DETERMINER}\b))?(?![’',-])",
     re.IGNORECASE,
 )
 _LEANS_ON = (
@@ -353,10 +362,10 @@ _STATE = re.compile(
 def _with_subject(sentence: str, person: _Person) -> str:
     """A sentence of notes, such as "Curt, and hides it." or "Wants a figure.", as one about the person."""
     first = sentence.split(maxsplit=1)[0].casefold().strip(",.:;!?")
-    if _SUBJECTLESS.match(sentence):
-        sentence = _SUBJECTLESS.sub(
-            lambda it: f"{it[1]}{person.subject} {it[2].lower()}{_verb(it[3].lower(), person)}", sentence
-        )
+    begun = _SUBJECTLESS.match(sentence)
+    if begun and _is_deed(begun[3].lower(), person, certain=begun["certain"] is not None):
+        verb = f"{begun[2].lower()}{_verb(begun[3].lower(), person)}"
+        sentence = f"{begun[1]}{person.subject} {verb}{sentence[begun.end() :]}"
     elif (first not in _LITTLE or first in ("not", "so", "as")) and _STATE.match(sentence):
         sentence = f"{person.subject} {person.verbs['is']} {sentence[:1].lower()}{sentence[1:]}"
     else:
@@ -365,8 +374,13 @@ def _with_subject(sentence: str, person: _Person) -> str:
 
 
 def _resumed(word: str, person: _Person) -> str:
+    return f"{person.subject} {_verb(word, person)}" if _is_deed(word, person) else word
+
+
+def _is_deed(word: str, person: _Person, *, certain: bool = False) -> bool:
+    """Whether a word, where a noun may stand too, is a verb that speaks of one person."""
     verb = _verb(word, person)
-    return f"{person.subject} {verb}" if verb in _DEEDS else word
+    return word in _MODALS or (verb != word and (certain or word in person.verbs or verb in _DEEDS))
 
 
 def _verb(verb: str, person: _Person) -> str:

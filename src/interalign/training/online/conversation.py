@@ -45,6 +45,8 @@ class Conversation(Value):
     exchanges: tuple[Exchange, ...] = ()
     stated: str | None = None
     """What the policy said of the user, asked off the record at the end; None when it was not asked."""
+    induced: Annotated[float, Field(ge=0, le=1)] | None = None
+    """What a grader makes of that (`rewards.graded`); None without a grader, or where it could not tell."""
     failure: str | None = None
     """Why the conversation broke off, in words; None when it was played to its end."""
 

@@ -68,10 +68,10 @@ def figures(conversations: Sequence[Conversation], earned: Sequence[Earned]) -> 
     """The figures of one step, by the names under which they are logged; what is undefined is left out.
 
     `online/words`, `emoji`, `questions`, `exclamations` are means per reply; `parroting`, `mind_reading` (a fact of a
-    rule-based persona that nobody has brought up) and `cut` are shares of replies. `variety` is the share of different
-    words in a reply, `sameness` the share of 4-word sequences that users of other cases were told, too. `failed` and
-    `unscored` are shares of conversations; `turn_<n>` is the mean scaled score of a turn; `<term>` the mean of a
-    reward term where it is there.
+    rule-based persona that nobody has brought up; for others, what the judge finds dishonest) and `cut` are shares of
+    replies. `variety` is the share of different words in a reply, `sameness` the share of 4-word sequences that users
+    of other cases were told, too. `failed` and `unscored` are shares of conversations; `turn_<n>` is the mean scaled
+    score of a turn; `<term>` the mean of a reward term where it is there.
     """
     exchanges = [exchange for conversation in conversations for exchange in conversation.exchanges]
     replies = [exchange.reply for exchange in exchanges]
@@ -102,6 +102,10 @@ def _parroting(conversation: Conversation) -> Iterator[float]:
 
 def _mind_reading(conversation: Conversation) -> Iterator[float]:
     facts = conversation.case.persona.facts
+    if not facts:
+        # Of a persona that is text only a judge can tell.
+        verdicts = (exchange.verdict for exchange in conversation.exchanges)
+        yield from (1.0 - one.parts["honest"] for one in verdicts if one is not None and "honest" in one.parts)
     for turn, exchange in enumerate(conversation.exchanges if facts else (), 1):
         known = set(disclosed_facts(conversation.ledger[:turn]))
         chat = conversation.chat[: 2 * turn - 1]

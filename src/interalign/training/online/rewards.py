@@ -23,6 +23,7 @@ from interalign.messages import Value
 from interalign.personas.persona import Fact, Persona
 from interalign.personas.vocabulary import SLOTS, slot
 from interalign.roles.ledger import Ledger, disclosed_facts
+from interalign.roles.llm.grader import Graded
 from interalign.roles.measure import mentions
 from interalign.training.online.conversation import Conversation, Exchange
 
@@ -32,6 +33,7 @@ __all__ = [
     "RewardConfig",
     "alignment",
     "earned",
+    "graded",
     "improvement",
     "induction",
     "scaled_score",
@@ -114,11 +116,10 @@ def terms(conversation: Conversation, config: RewardConfig) -> dict[str, float |
     mean = alignment(conversation.exchanges)
     if conversation.failure is not None or mean is None:
         return dict.fromkeys(TERMS)
-    stated = conversation.stated
     return {
         "alignment": mean,
         "improvement": improvement(conversation.exchanges, config.improvement_limit),
-        "induction": induction(conversation.case.persona, conversation.ledger, stated) if stated is not None else None,
+        "induction": _induction(conversation),
         "uptake": uptake(conversation.exchanges),
     }
 
@@ -162,6 +163,24 @@ def induction(persona: Persona, ledger: Ledger, stated: str) -> float | None:
     named = {fact.key for fact in _vocabulary() if mentions(stated, fact)}
     named |= {fact.key for fact in persona.facts if mentions(stated, fact)}
     return 2 * len(told & named) / (len(told) + len(named)) if told or named else 0.0
+
+
+def graded(marks: Graded, statements: int, disclosed: int) -> float | None:
+    """The same by a grader: recall is the share of the disclosed things that are found, precision that of true ones.
+
+    None when nothing was disclosed.
+    """
+    if not disclosed:
+        return None
+    recall, precision = len(marks.found) / disclosed, len(marks.true) / statements if statements else 0.0
+    return 2 * recall * precision / (recall + precision) if recall + precision else 0.0
+
+
+def _induction(conversation: Conversation) -> float | None:
+    persona, stated = conversation.case.persona, conversation.stated
+    if conversation.induced is not None or stated is None or not persona.facts:
+        return conversation.induced
+    return induction(persona, conversation.ledger, stated)
 
 
 def uptake(exchanges: Sequence[Exchange]) -> float | None:

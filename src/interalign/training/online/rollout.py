@@ -10,22 +10,25 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
-from importlib.resources import files
 from time import perf_counter
 from typing import TypeAlias
 
+from interalign.conversations.environment import Environment
+from interalign.conversations.turn import Place, speak
 from interalign.errors import InteralignError, StopWork, StorageError
-from interalign.roles.judge import Judge, Verdict
-from interalign.roles.llm.player import all_or_first_error
-from interalign.roles.user import UserSimulator, UserTurn
+from interalign.roles.judge import Verdict
+from interalign.roles.ledger import disclosed_texts, stated_so_far
+from interalign.roles.llm.grader import statements_in
+from interalign.roles.llm.player import RoleFailure, all_or_first_error, packaged
+from interalign.roles.user import UserTurn
 from interalign.run import derive_seed
 from interalign.training.online.conversation import Case, Conversation, Exchange
+from interalign.training.online.rewards import graded
 from interalign.training.online.transcript import ChatTemplate, Transcript
 
-__all__ = ["Draw", "Drawn", "Played", "Rollout", "off_the_record"]
+__all__ = ["Draw", "Drawn", "OpenEnvironment", "Played", "Rollout"]
 
 
 @dataclass(frozen=True)
@@ -41,18 +44,16 @@ Draw: TypeAlias = Callable[[Sequence[Sequence[int]], Sequence[int]], list[Drawn]
 """Draws one reply for each prompt (token ids), with one seed for each."""
 
 
+OpenEnvironment: TypeAlias = Callable[[], AbstractAsyncContextManager[Environment]]
+"""Opens what the policy meets, in the event loop of the conversations."""
+
+
 @dataclass(frozen=True)
 class Played:
     """A conversation, and its tokens. One that broke off before the first reply has an empty completion."""
 
     conversation: Conversation
     transcript: Transcript
-
-
-@cache
-def off_the_record() -> str:
-    """The question that the policy is asked at the end, whose answer is not trained on (`off_the_record.txt`)."""
-    return (files("interalign.training.online") / "off_the_record.txt").read_text(encoding="utf-8").strip()
 
 
 @dataclass(frozen=True)
@@ -94,32 +95,35 @@ class Rollout:
 
     Args:
         template: the policy's chat template.
-        user: plays the personas.
-        judge: scores the replies.
+        environment: opens the user and the judge, before the first conversation; they are closed with this.
         turns: exchanges of a conversation.
         seed: of the run.
-        off_the_record: ask the policy at the end what it has learnt about the user.
+        off_the_record: ask the policy at the end what it has learnt about the user; the answer is not trained on.
     """
 
     def __init__(
         self,
         template: ChatTemplate,
-        user: UserSimulator,
-        judge: Judge,
+        environment: OpenEnvironment,
         *,
         turns: int,
         seed: int,
         off_the_record: bool = False,
     ) -> None:
         self._template = template
-        self._user, self._judge = user, judge
+        self._open_environment = environment
+        self._environment: Environment | None = None
+        self._opened_with = AsyncExitStack()
         self._turns, self._seed, self._asks = turns, seed, off_the_record
         self._runner = asyncio.Runner()
         self._seconds: dict[str, float] = {}
 
     def close(self) -> None:
-        """Close the event loop."""
-        self._runner.close()
+        """Close what the policy meets, and the event loop."""
+        try:
+            self._runner.run(self._opened_with.aclose())
+        finally:
+            self._runner.close()
 
     def play(self, cases: Sequence[Case], draw: Draw) -> list[Played]:
         """One conversation for each of `cases`, in order; a case that stands there again is its next sample.
@@ -140,11 +144,21 @@ class Rollout:
         return taken
 
     async def _play(self, cases: Sequence[Case], draw: Draw) -> list[Played]:
+        if self._environment is None:
+            self._environment = await self._opened_with.enter_async_context(self._open_environment())
         seats = await self._opened(cases)
         for turn in range(1, self._turns + 1):
             replied = self._replied(seats, turn, draw)
             seats = await all_or_first_error(self._onward(seat, last=turn == self._turns) for seat in replied)
-        return [seat.played for seat in (self._asked(seats, draw) if self._asks else seats)]
+        if self._asks:
+            seats = await all_or_first_error(self._graded(seat) for seat in self._asked(seats, draw))
+        return [seat.played for seat in seats]
+
+    @property
+    def _meets(self) -> Environment:
+        if self._environment is None:
+            raise ValueError("the environment is opened before the first conversation")
+        return self._environment
 
     async def _opened(self, cases: Sequence[Case]) -> list[_Seat]:
         """All conversations with their first message, which those that play the same case share."""
@@ -215,18 +229,32 @@ class Rollout:
         return _Seat(replace(seat.played, transcript=transcript), said)
 
     async def _speak(self, conversation: Conversation) -> UserTurn:
-        case = conversation.case
+        case, chat = conversation.case, conversation.chat
         # One seed for the whole group and all turns: the plan of a rule-based user is the same for all its samples.
         seed = derive_seed(self._seed, case.persona.id, case.number, "user")
+        place = Place(case.persona, chat, conversation.ledger, seed, at=len(chat))
         with self._timed("user"):
-            return await self._user.speak(case.persona, conversation.chat, conversation.ledger, seed)
+            return await self._noted(place, await speak(place, self._meets, []))
+
+    async def _noted(self, place: Place, said: UserTurn) -> UserTurn:
+        """The user's message with what an inducer finds disclosed in it."""
+        if self._meets.inducer is None:
+            return said
+        after = place.spoken(said)
+        try:
+            found = await self._meets.inducer.induce(place.persona, after.chat, after.ledger, place.derived("inducer"))
+        except RoleFailure:
+            return said
+        earlier = set(stated_so_far(place.ledger))
+        stated = tuple(one for one in found.stated if one not in earlier)
+        return said.model_copy(update={"disclosure": said.disclosure.model_copy(update={"stated": stated})})
 
     async def _verdict(self, conversation: Conversation) -> Verdict | None:
         *chat, reply = conversation.chat
         seed = self._derived(conversation, len(conversation.exchanges), "judge")
         try:
             with self._timed("judge"):
-                return await self._judge.score(
+                return await self._meets.judge.score(
                     conversation.case.persona, tuple(chat), reply.content, conversation.ledger, seed
                 )
         except (StopWork, StorageError):
@@ -240,13 +268,31 @@ class Rollout:
         if not asked:
             return list(seats)
         prompts = [
-            self._template.answered(seat.played.transcript, seat.conversation.chat, off_the_record()).context
+            self._template.answered(seat.played.transcript, seat.conversation.chat, packaged("induce")).context
             for seat in asked
         ]
         with self._timed("generation"):
             drawn = draw(prompts, [self._derived(seat.conversation, "off the record") for seat in asked])
         texts = iter([self._template.read(one.tokens) for one in drawn])
         return [_with_statement(seat, next(texts)) if seat.is_open else seat for seat in seats]
+
+    async def _graded(self, seat: _Seat) -> _Seat:
+        """The conversation with what a grader makes of the policy's statement, where there are both."""
+        conversation, grader = seat.conversation, self._meets.grader
+        if grader is None or conversation.stated is None:
+            return seat
+        statements, disclosed = statements_in(conversation.stated), disclosed_texts(conversation.ledger)
+        seed = self._derived(conversation, "grader")
+        try:
+            with self._timed("judge"):
+                marks = await grader.grade(conversation.case.persona, disclosed, statements, seed)
+        except (StopWork, StorageError):
+            raise
+        except InteralignError:
+            marks = None
+        induced = None if marks is None else graded(marks, len(statements), len(disclosed))
+        told = conversation.model_copy(update={"induced": induced})
+        return replace(seat, played=replace(seat.played, conversation=told))
 
     def _derived(self, conversation: Conversation, *parts: str | int) -> int:
         case = conversation.case

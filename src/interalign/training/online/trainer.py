@@ -46,8 +46,7 @@ def run(job: OnlineJob, model: Any, tokenizer: Any, progress: Progress | None) -
     ends = end_tokens(model, tokenizer)
     rollout = Rollout(
         ChatTemplate(tokenizer, job.system, ends),
-        job.user,
-        job.judge,
+        job.environment,
         turns=job.config.turns,
         seed=job.seed,
         off_the_record=job.config.rewards.induction > 0,

@@ -6,25 +6,25 @@ import pytest
 from pydantic import ValidationError
 
 from interalign.conversations.checks import ChecksConfig
-from interalign.errors import InputError
-from interalign.evaluation.cast import (
-    EvaluationCast,
-    EvaluationRoles,
+from interalign.conversations.environment import (
+    Environment,
+    EnvironmentRoles,
     JudgeConfig,
-    evaluated_by,
-    open_evaluation,
+    environment_played_by,
+    open_environment,
     roles_of,
 )
+from interalign.errors import InputError
 from interalign.llm.backends import ScriptedConfig
 from interalign.llm.model import ChatModel
 from interalign.roles.judge import RuleJudge
 from interalign.roles.llm.rater import HelpfulnessRater, LLMRater
 from interalign.roles.user import RuleUser
 
-SCRIPTED = evaluated_by(ScriptedConfig())
+SCRIPTED = environment_played_by(ScriptedConfig())
 
 
-def opened(roles: EvaluationRoles | None, *, helpfulness: bool = False) -> tuple[EvaluationCast, dict[str, str]]:
+def opened(roles: EnvironmentRoles | None, *, helpfulness: bool = False) -> tuple[Environment, dict[str, str]]:
     wrapped: dict[str, str] = {}
 
     def wrap(model: ChatModel, role: str, free: bool) -> ChatModel:
@@ -32,8 +32,8 @@ def opened(roles: EvaluationRoles | None, *, helpfulness: bool = False) -> tuple
         assert free
         return model
 
-    async def look() -> EvaluationCast:
-        async with open_evaluation(roles, ChecksConfig(), wrap, helpfulness=helpfulness) as cast:
+    async def look() -> Environment:
+        async with open_environment(roles, ChecksConfig(), wrap, helpfulness=helpfulness) as cast:
             return cast
 
     return asyncio.run(look()), wrapped
@@ -43,7 +43,7 @@ def test_rules_play_what_is_left_out() -> None:
     cast, wrapped = opened(None)
     assert isinstance(cast.user, RuleUser) and isinstance(cast.judge, RuleJudge)
     assert (cast.inducer, cast.grader, cast.checks, wrapped) == (None, None, None, {})
-    cast, wrapped = opened(EvaluationRoles(judge=SCRIPTED.judge), helpfulness=True)
+    cast, wrapped = opened(EnvironmentRoles(judge=SCRIPTED.judge), helpfulness=True)
     assert isinstance(cast.user, RuleUser) and isinstance(cast.judge, LLMRater)
     assert isinstance(cast.helpfulness, HelpfulnessRater)
     assert wrapped == {"judge": "scripted rater", "helpfulness": "scripted helpfulness"}
@@ -72,14 +72,14 @@ def test_the_judges_own_prompt_is_not_that_of_helpfulness() -> None:
 def test_only_casts_that_can_play_are_taken(left_out: tuple[str, ...]) -> None:
     table = SCRIPTED.model_dump() | dict.fromkeys(left_out)
     if len(left_out) == 4:
-        assert roles_of(EvaluationRoles.model_validate(table)) == {}
+        assert roles_of(EnvironmentRoles.model_validate(table)) == {}
         return
     with pytest.raises(ValidationError):
-        EvaluationRoles.model_validate(table)
+        EnvironmentRoles.model_validate(table)
 
 
 def test_judges_take_their_own_settings() -> None:
     assert SCRIPTED.judge is not None
     judge = JudgeConfig(models=SCRIPTED.judge.models, weighted=True, free_text=True)
-    cast, _ = opened(EvaluationRoles(judge=judge))
+    cast, _ = opened(EnvironmentRoles(judge=judge))
     assert isinstance(cast.judge, LLMRater)

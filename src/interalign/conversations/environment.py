@@ -1,4 +1,4 @@
-"""Who sits at the benchmark's table beside the tested model: the user, who notes what is shown, and who judges.
+"""What a model meets that is tested, or trained online: a user, who notes what the user shows, and who judges.
 
 Each part is played by rules or by language models. The rule-based judge measures what rule-based users write, so it
 goes with them only; a language model may judge either.
@@ -6,7 +6,7 @@ goes with them only; a language model may judge either.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -16,14 +16,14 @@ from pydantic import model_validator
 from interalign.conversations.cast import Wrap, open_players
 from interalign.conversations.checks import ChecksConfig
 from interalign.conversations.turn import Checker
-from interalign.evaluation.induction import Grader
 from interalign.llm.backends import ModelConfig, ScriptedConfig
 from interalign.llm.model import ChatModel, Sampling
 from interalign.messages import Chat, Value
+from interalign.personas.persona import Persona
 from interalign.roles.inducer import Inducer
 from interalign.roles.judge import Judge, RuleJudge
 from interalign.roles.llm.checker import LLMChecker
-from interalign.roles.llm.grader import LLMGrader
+from interalign.roles.llm.grader import Graded, LLMGrader
 from interalign.roles.llm.inducer import LLMInducer
 from interalign.roles.llm.player import Player, RoleConfig, WeightedModel
 from interalign.roles.llm.rater import HelpfulnessRater, LLMRater
@@ -33,13 +33,14 @@ from interalign.roles.user import RuleUser, UserSimulator
 __all__ = [
     "ROLES",
     "TESTED",
-    "EvaluationCast",
-    "EvaluationRoles",
+    "Environment",
+    "EnvironmentRoles",
+    "Grader",
     "HelpfulnessJudge",
     "JudgeConfig",
-    "cast_of",
-    "evaluated_by",
-    "open_evaluation",
+    "environment_of",
+    "environment_played_by",
+    "open_environment",
     "open_test",
     "prompts_of",
     "roles_of",
@@ -53,6 +54,16 @@ TESTED = "tested"
 
 _PROMPTS = {"judge": "rater"}
 """The roles whose instructions and script have another name."""
+
+
+class Grader(Protocol):
+    """Anything that can tell which statements about a person are true, and which disclosed things they name."""
+
+    async def grade(
+        self, persona: Persona, disclosed: Sequence[str], statements: Sequence[str], seed: int
+    ) -> Graded | None:
+        """Return the places of both, or None when they cannot be told."""
+        ...
 
 
 class HelpfulnessJudge(Protocol):
@@ -72,7 +83,7 @@ class JudgeConfig(RoleConfig):
     """Read scores from free text, of models that do not keep to JSON."""
 
 
-class EvaluationRoles(Value):
+class EnvironmentRoles(Value):
     """Which language models play which role of the benchmark; rules play what is left out."""
 
     user: RoleConfig | None = None
@@ -87,7 +98,7 @@ class EvaluationRoles(Value):
     """Looks again at user turns that the rules of `checks` have let pass; left out, the rules are all."""
 
     @model_validator(mode="after")
-    def _check(self) -> EvaluationRoles:
+    def _check(self) -> EnvironmentRoles:
         if self.user is not None and self.inducer is None:
             raise ValueError("where a language model is the user, another (inducer) must note what it discloses")
         if self.user is not None and self.judge is None:
@@ -97,10 +108,10 @@ class EvaluationRoles(Value):
         return self
 
 
-def evaluated_by(model: ModelConfig) -> EvaluationRoles:
+def environment_played_by(model: ModelConfig) -> EnvironmentRoles:
     """All roles played by one model: the user freely, whoever notes or judges at temperature 0."""
     models = (WeightedModel(model=model),)
-    return EvaluationRoles(
+    return EnvironmentRoles(
         user=RoleConfig(models=models, sampling=Sampling(max_tokens=200, temperature=0.9)),
         inducer=RoleConfig(models=models, sampling=Sampling(max_tokens=600, temperature=0)),
         judge=JudgeConfig(models=models, sampling=Sampling(max_tokens=100, temperature=0)),
@@ -108,7 +119,7 @@ def evaluated_by(model: ModelConfig) -> EvaluationRoles:
     )
 
 
-def roles_of(roles: EvaluationRoles | None, *, helpfulness: bool = False) -> dict[str, RoleConfig]:
+def roles_of(roles: EnvironmentRoles | None, *, helpfulness: bool = False) -> dict[str, RoleConfig]:
     """The configuration of each role that a language model plays, in the order of `ROLES`.
 
     Helpfulness is the judge's second question, under instructions of the package's own.
@@ -127,8 +138,8 @@ def prompts_of(played: Mapping[str, RoleConfig]) -> dict[str, str]:
 
 
 @dataclass(frozen=True)
-class EvaluationCast:
-    """Who plays beside the tested model. The default is rule-based throughout."""
+class Environment:
+    """Who plays beside the model. The default is rule-based throughout."""
 
     user: UserSimulator = field(default_factory=RuleUser)
     judge: Judge = field(default_factory=RuleJudge)
@@ -144,44 +155,44 @@ class EvaluationCast:
 
 
 @asynccontextmanager
-async def open_evaluation(
-    roles: EvaluationRoles | None, checks: ChecksConfig | None, wrap: Wrap, *, helpfulness: bool = False
-) -> AsyncIterator[EvaluationCast]:
-    """The cast that a recipe names, its models closed at the end of the block.
+async def open_environment(
+    roles: EnvironmentRoles | None, checks: ChecksConfig | None, wrap: Wrap, *, helpfulness: bool = False
+) -> AsyncIterator[Environment]:
+    """The environment that a recipe names, its models closed at the end of the block.
 
     Raises:
         InputError, MissingExtra, ModelError: as `open_model`; InputError also for a prompt file that cannot be used.
     """
     played = roles_of(roles, helpfulness=helpfulness)
     async with open_players(played, wrap, prompts_of(played)) as players:
-        yield cast_of(players, roles or EvaluationRoles(), checks)
+        yield environment_of(players, roles or EnvironmentRoles(), checks)
 
 
 @asynccontextmanager
 async def open_test(
     tested: ModelConfig,
-    roles: EvaluationRoles | None,
+    roles: EnvironmentRoles | None,
     checks: ChecksConfig | None,
     wrap: Wrap,
     *,
     helpfulness: bool = False,
-) -> AsyncIterator[tuple[ChatModel, EvaluationCast]]:
+) -> AsyncIterator[tuple[ChatModel, Environment]]:
     """A model under test, wrapped for the role `TESTED`, and the cast; roles that it plays too share its connections.
 
     Raises:
-        InputError, MissingExtra, ModelError: as `open_evaluation`.
+        InputError, MissingExtra, ModelError: as `open_environment`.
     """
     played = roles_of(roles, helpfulness=helpfulness)
     prompts = {**prompts_of(played), TESTED: "generic"}
     with_tested = {TESTED: RoleConfig(models=(WeightedModel(model=tested),)), **played}
     async with open_players(with_tested, wrap, prompts) as players:
-        yield players[TESTED].pick(0), cast_of(players, roles or EvaluationRoles(), checks)
+        yield players[TESTED].pick(0), environment_of(players, roles or EnvironmentRoles(), checks)
 
 
-def cast_of(players: Mapping[str, Player], roles: EvaluationRoles, checks: ChecksConfig | None) -> EvaluationCast:
+def environment_of(players: Mapping[str, Player], roles: EnvironmentRoles, checks: ChecksConfig | None) -> Environment:
     """Players in their roles; rules where there is none."""
     weighted, free_text = (roles.judge.weighted, roles.judge.free_text) if roles.judge else (False, False)
-    return EvaluationCast(
+    return Environment(
         user=LLMUser(players["user"]) if "user" in players else RuleUser(),
         judge=LLMRater(players["judge"], weighted, free_text) if "judge" in players else RuleJudge(),
         inducer=LLMInducer(players["inducer"]) if "inducer" in players else None,
