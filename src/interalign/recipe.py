@@ -17,11 +17,11 @@ import tomli_w
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from interalign.conversations.environment import EnvironmentRoles
 from interalign.conversations.preferences import PreferenceConfig
 from interalign.conversations.simulate import RolesConfig, SimulateConfig
 from interalign.errors import InputError
 from interalign.evaluation.benchmark import PACKAGED, BenchmarkConfig
-from interalign.evaluation.cast import EvaluationRoles
 from interalign.messages import Value
 from interalign.personas.compose import WorldConfig
 from interalign.personas.pool import PoolConfig
@@ -107,7 +107,7 @@ def _with_whole_paths(recipe: Recipe, folder: Path) -> Recipe:
     return recipe.model_copy(update=changes)
 
 
-R = TypeVar("R", RolesConfig, EvaluationRoles)
+R = TypeVar("R", RolesConfig, EnvironmentRoles)
 
 
 def _roles_with_whole_paths(roles: R, folder: Path) -> R:
