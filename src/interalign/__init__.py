@@ -26,7 +26,9 @@ if TYPE_CHECKING:
         StorageError,
         TrainingError,
     )
+    from interalign.evaluation.baselines import baseline
     from interalign.evaluation.benchmark import BenchmarkConfig, benchmark
+    from interalign.evaluation.cases import aloe_cases, read_cases
     from interalign.evaluation.summary import Summary, markdown, summarise, table
     from interalign.llm.journal import Journal, journalled
     from interalign.messages import Message
@@ -66,6 +68,8 @@ __all__ = [
     "Tree",
     "WorldConfig",
     "__version__",
+    "aloe_cases",
+    "baseline",
     "benchmark",
     "compose_personas",
     "demo_recipe",
@@ -75,6 +79,7 @@ __all__ = [
     "load_recipe",
     "markdown",
     "preferences",
+    "read_cases",
     "read_pool",
     "run_recipe",
     "summarise",
@@ -100,8 +105,11 @@ _HOMES = {
     "RunMismatch": "interalign.errors",
     "StorageError": "interalign.errors",
     "TrainingError": "interalign.errors",
+    "baseline": "interalign.evaluation.baselines",
     "BenchmarkConfig": "interalign.evaluation.benchmark",
     "benchmark": "interalign.evaluation.benchmark",
+    "aloe_cases": "interalign.evaluation.cases",
+    "read_cases": "interalign.evaluation.cases",
     "Summary": "interalign.evaluation.summary",
     "markdown": "interalign.evaluation.summary",
     "summarise": "interalign.evaluation.summary",
