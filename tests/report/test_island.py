@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from interalign.conversations.tree import Tree
 from interalign.report.island import MOST_SHOWN, as_script, island
-from tests.report.made_up import evaluation
+from tests.report.made_up import evaluation, llm_evaluation
 
 texts = st.text() | st.sampled_from(["</script>", "<!--", "-->", "\u2028\u2029", "&lt;", "{{7*7}}", "]]>"])
 
@@ -63,3 +63,34 @@ def test_the_ledger_speaks_in_words() -> None:
         ["asks about", "hobby"],
     ]
     assert second["ledger"][0] == ["reacts", "length was long, wants brief"]
+
+
+def test_a_turn_carries_what_was_measured_and_nothing_else() -> None:
+    made = llm_evaluation(profiles=5, personalities=1, turns=3, lost={"base": 1.0})
+    data = json.loads(json.dumps(island(made.summary, made.rows, [], made.personas)))
+    first, second, _ = data["cases"][0]["chats"]["dpo"]
+    assert [control["name"] for control in first["controls"]] == [
+        "oracle persona",
+        "disclosed-only oracle",
+        "generic-nice",
+    ]
+    assert first["induction"]["disclosed"] == 5 and len(first["induction"]["statements"]) == 4
+    assert 1 <= first["helpfulness"] <= 5
+    person = data["cases"][0]["person"]
+    rows = [row for row in made.rows["dpo"] if row.case == person and row.repeat == 0]
+    assert [turn.get("mindReading", False) for turn in data["cases"][0]["chats"]["dpo"]] == [
+        row.mind_reading for row in rows
+    ]
+    assert data["cases"][0]["chats"]["base"][0]["faults"][0]["check"] == "unreadable"
+    plain = evaluation(cases=1, turns=2, models=("base",))
+    (case,) = json.loads(json.dumps(island(plain.summary, plain.rows, [], plain.personas)))["cases"]
+    assert not {"helpfulness", "mindReading", "controls", "induction", "faults"} & case["chats"]["base"][0].keys()
+    assert second["turn"] == 2
+
+
+def test_repeats_are_not_shown() -> None:
+    made = llm_evaluation(profiles=5, personalities=1, turns=3)
+    assert any(row.repeat for row in made.rows["base"])
+    for case in island(made.summary, made.rows, [], made.personas)["cases"]:
+        chats = json.loads(json.dumps(case["chats"]))
+        assert all([turn["turn"] for turn in chat] == [1, 2, 3] for chat in chats.values())

@@ -12,7 +12,9 @@ def row(turn: int, parts: dict[str, float] | None) -> TurnRow:
 
 
 def test_parts_are_means_over_the_replies_that_have_them() -> None:
-    rows = {"one": [row(1, {"length": 1.0}), row(2, {"length": 0.5, "topic": 0.0}), row(3, None)], "two": [row(1, {})]}
+    again = row(1, {"length": 0.0, "other": 1.0}).model_copy(update={"repeat": 1})
+    one = [row(1, {"length": 1.0}), row(2, {"length": 0.5, "topic": 0.0}), row(3, None), again]
+    rows = {"one": one, "two": [row(1, {})]}
     assert part_rows(rows, ["two", "one"]) == (
         PartRow(name="length", means=(None, 0.75)),
         PartRow(name="topic", means=(None, 0.0)),

@@ -4,53 +4,38 @@ import base64
 import hashlib
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
 from interalign.errors import StorageError
+from interalign.evaluation.summary import summarise
+from interalign.report.judging import Players
 from interalign.report.page import render, write
-from tests.report.made_up import Evaluation, evaluation
+from tests.report.elements import Elements
+from tests.report.made_up import LLM_MODELS, Evaluation, evaluation, llm_evaluation
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>-->{{7*7}}\u2028\u2029\"'&amp;"
 FACTS = {"Recipe": "offline.toml", "Base model": "SmolLM2-135M-Instruct"}
 
 
-class Elements(HTMLParser):
-    """The elements of a page, with the text inside scripts and everywhere else."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.scripts: list[str] = []
-        self.text = ""
-        self.inside = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        self.inside = tag
-        if tag == "script":
-            self.scripts.append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        self.inside = ""
-
-    def handle_data(self, data: str) -> None:
-        if self.inside == "script":
-            self.scripts[-1] += data
-        elif self.inside != "style":
-            self.text += data
-
-
 def page_of(made: Evaluation, title: str = "A run", facts: dict[str, str] = FACTS) -> str:
-    return render(made.summary, made.rows, made.trees, made.personas, title=title, facts=facts)
+    return render(made.summary, made.rows, made.trees, made.personas, players=made.players, title=title, facts=facts)
+
+
+def ids(page: str) -> set[str]:
+    return {str(attributes["id"]) for tag, attributes in Elements(page).tags if tag == "section" and "id" in attributes}
 
 
 @pytest.fixture(scope="module")
 def page() -> str:
-    return page_of(evaluation(cases=6, turns=4))
+    return page_of(evaluation(cases=24, turns=4))
+
+
+@pytest.fixture(scope="module")
+def everything() -> str:
+    """The page of an evaluation in which all is measured."""
+    return page_of(llm_evaluation())
 
 
 def test_the_finding_and_the_table_stand_in_the_markup(page: str) -> None:
@@ -112,19 +97,111 @@ def test_half_a_surrogate_pair_does_not_cost_the_page() -> None:
     page_of(made, title="\ud83d", facts={"Recipe": "\udce9.toml"}).encode()
 
 
-def test_users_played_by_models_get_another_warning() -> None:
+@pytest.mark.parametrize(
+    ("players", "warning"),
+    [
+        (Players(), "These people are programs. Their users and their judge follow rules"),
+        (Players(judge="a-model"), "These people are programs. Their users follow rules, and a language model judges."),
+        (Players(user="a-model", judge="a-model"), "These people are simulated."),
+    ],
+)
+def test_the_warning_is_that_of_who_played(players: Players, warning: str) -> None:
     made = evaluation(cases=2, turns=2)
-    llm = made.summary.model_copy(update={"world": "Users and judge are gpt-x"})
-    text = Elements(render(llm, made.rows, [], made.personas, title="A run", facts={})).text
-    assert "These people are simulated." in text and "These people are programs." not in text
-    assert "Training trees" not in text
+    shown = render(made.summary, made.rows, [], made.personas, players=players, title="A run", facts={})
+    assert Elements(shown).words("reading").startswith(f"How to read this {warning}")
+    assert "Training trees" not in Elements(shown).text
+
+
+def test_what_was_measured_has_a_place_and_what_was_not_has_none(page: str, everything: str) -> None:
+    measured = {"beside", "place", "learnt", "groups", "missing"}
+    assert ids(everything) >= measured
+    assert not ids(page) & {*measured, "red"}
+    folded = Elements(page).words("numbers")
+    for title in ("Every pair of models", "How soon people are met, and mind-reading", "Missing verdicts"):
+        assert title in folded
+    assert "Helpfulness" not in Elements(page).text and "generic-nice" not in Elements(page).text.lower()
+
+
+def test_everything_measured_stands_in_tables(everything: str) -> None:
+    elements = Elements(everything)
+    assert "dpo \N{MINUS SIGN} sft" in elements.words("differences")
+    for header in ("Helpfulness", "Persona gap", "Mind-reading", "Never reached", "Run to run"):
+        assert header in elements.words("beside")
+    assert "disclosed-only oracle" in elements.words("place")
+    assert "True, turn 10" in elements.words("learnt") and "Noticed, in all" in elements.words("learnt")
+    assert "not difficult" in elements.words("groups") and "impatient" in elements.words("groups")
+    assert "judge: unreadable" in elements.words("missing")
+    assert "8 profiles and 3 personalities" in elements.words("numbers")
+    assert "AL(7)" in elements.words("curves") and "AL(7)" not in elements.words("numbers")
+
+
+def test_a_language_model_as_the_judge_is_warned_of(page: str, everything: str) -> None:
+    finding = Elements(everything).words("finding")
+    assert (
+        "The judge is a language model: a-model-of-70B (temperature 0). Test it with interalign judge test" in finding
+    )
+    assert "before you trust its scores. It gave no verdict on" in finding
+    assert "Grader a-model-of-70B (temperature 0)" in Elements(everything).words("provenance")
+    assert "judge test" not in Elements(page).text
+
+
+def test_a_script_is_no_judge() -> None:
+    made = llm_evaluation(profiles=2, personalities=1, turns=2)
+    players = Players(user="a script", judge="a script", scripted=True)
+    shown = render(made.summary, made.rows, [], made.personas, players=players, title="A run", facts={})
+    assert "The judge is a script." in Elements(shown).text and "judge test" not in Elements(shown).text
+
+
+def test_a_red_result_says_so_before_anything_else() -> None:
+    made = llm_evaluation(lost={"dpo": 0.2})
+    red = made.summary.model("dpo").red
+    assert red is not None
+    shown = page_of(made)
+    elements = Elements(shown)
+    sections = [attributes for tag, attributes in elements.tags if tag == "section"]
+    assert sections[0]["role"] == "alert"
+    assert shown.index("Do not trust these numbers") < shown.index("<h1")
+    assert red in elements.text
+    assert "dpo not to be trusted" in elements.words("numbers")
+    assert "base not to be trusted" not in elements.words("numbers")
+
+
+def test_a_red_result_by_rules_shows_what_is_missing() -> None:
+    made = evaluation(cases=6, turns=3, models=("base", "sft"))
+    rows = {
+        name: [row.model_copy(update={"verdict": None}) for row in of_model] for name, of_model in made.rows.items()
+    }
+    lost = {**made.rows, "sft": [*rows["sft"][:3], *made.rows["sft"][3:]]}
+    summary = summarise(lost, baseline="base", world="Rules", resamples=100)
+    shown = render(summary, lost, [], made.personas, players=Players(), title="A run", facts={})
+    assert "Do not trust these numbers" in shown and "missing" in ids(shown)
+
+
+def test_hostile_text_stays_text_where_everything_is_measured() -> None:
+    made = llm_evaluation(profiles=5, personalities=2, turns=4, hostile=HOSTILE, lost=dict.fromkeys(LLM_MODELS, 0.3))
+    elements = Elements(page_of(made))
+    assert len(elements.scripts) == 3
+    assert not any(tag == "img" for tag, _ in elements.tags)
+    assert not any(name.startswith("on") for _, attributes in elements.tags for name in attributes)
+    turns = json.loads(elements.scripts[0])["cases"][0]["chats"]["base"]
+    assert turns[0]["controls"][0]["reply"].endswith(HOSTILE)
+    assert turns[0]["induction"]["statements"][0].endswith(HOSTILE)
 
 
 def test_a_page_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     made = evaluation(cases=2, turns=2)
     path = tmp_path / "report.html"
-    write(path, made.summary, made.rows, made.trees, made.personas, title="A run", facts=FACTS)
+    write(path, made.summary, made.rows, made.trees, made.personas, players=made.players, title="A run", facts=FACTS)
     assert path.read_text(encoding="utf-8") == page_of(made)
     assert list(tmp_path.iterdir()) == [path]
     with pytest.raises(StorageError):
-        write(path / "inside", made.summary, made.rows, made.trees, made.personas, title="A run", facts=FACTS)
+        write(
+            path / "inside",
+            made.summary,
+            made.rows,
+            made.trees,
+            made.personas,
+            players=made.players,
+            title="A run",
+            facts=FACTS,
+        )

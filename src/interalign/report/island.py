@@ -7,15 +7,16 @@ of cases and trees, a bounded size, and long texts cut with a mark.
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias, TypedDict, TypeVar
 
 from markupsafe import Markup
 
-from interalign.conversations.tree import Tree
-from interalign.evaluation.rows import TurnRow
+from interalign.conversations.tree import Fault, Tree
+from interalign.evaluation.rows import Counterfactual, Induction, TurnRow
 from interalign.evaluation.statistics import Estimate
-from interalign.evaluation.summary import Summary
+from interalign.evaluation.summary import ModelSummary, Summary
 from interalign.personas.persona import Persona
 from interalign.roles.judge import Verdict
 from interalign.roles.ledger import Disclosure
@@ -52,22 +53,17 @@ def island(
 ) -> Island:
     """All data of the page: the first cases by id, the first trees, and the persons whom they show."""
     names = [model.name for model in (*summary.of_kind("model"), *summary.of_kind("control"))]
-    cases = _bounded(_case(case, names, rows) for case in sorted({row.case for row in rows[summary.baseline]}))
+    chats = {name: _chats(rows[name]) for name in names}
+    cases = _bounded(
+        {"person": case, "chats": {name: [_turn(row) for row in chats[name].get(case, [])] for name in names}}
+        for case in sorted(chats[summary.baseline])
+    )
     shown_trees = _bounded(tree_data(tree) for tree in trees)
     met = dict.fromkeys(str(shown["person"]) for shown in (*cases, *shown_trees))
     return {
         "turns": summary.turns,
         "baseline": summary.baseline,
-        "models": [
-            {
-                "name": model.name,
-                "kind": model.kind,
-                "al": [_estimate(level) for level in model.al],
-                "difference": _estimate(model.difference),
-                "irDifference": _estimate(model.ir_difference),
-            }
-            for model in (summary.model(name) for name in names)
-        ],
+        "models": [_model(summary.model(name)) for name in names],
         "cases": cases,
         "trees": shown_trees,
         "persons": {name: person_data(personas[name]) for name in met if name in personas},
@@ -104,16 +100,34 @@ def _bounded(items: Iterable[dict[str, Json]]) -> list[dict[str, Json]]:
     return kept
 
 
-def _case(case: str, names: Sequence[str], rows: Mapping[str, Sequence[TurnRow]]) -> dict[str, Json]:
-    chats: dict[str, Json] = {}
-    for name in names:
-        of_case = sorted((row for row in rows[name] if row.case == case), key=lambda row: row.turn)
-        chats[name] = [_turn(row) for row in of_case]
-    return {"person": case, "chats": chats}
+def _model(model: ModelSummary) -> dict[str, Json]:
+    induction = model.induction
+    return {
+        "name": model.name,
+        "kind": model.kind,
+        "al": [_estimate(level) for level in model.al],
+        "meanAl": _estimate(model.mean_al),
+        "difference": _estimate(model.difference),
+        "irDifference": _estimate(model.ir_difference),
+        "helpfulness": _estimate(model.helpfulness),
+        "precision": [_estimate(one) for one in induction.precision] if induction else None,
+        "recall": [_estimate(one) for one in induction.recall] if induction else None,
+        "inPlace": {control.name: _estimate(control.difference) for control in model.counterfactuals},
+    }
+
+
+def _chats(rows: Sequence[TurnRow]) -> dict[str, list[TurnRow]]:
+    """The rows of each case in their order, without those of repeats."""
+    chats: defaultdict[str, list[TurnRow]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: row.turn):
+        if row.repeat == 0:
+            chats[row.case].append(row)
+    return chats
 
 
 def _turn(row: TurnRow) -> dict[str, Json]:
-    return {
+    """A turn; what was not measured is left out, of most turns nearly everything."""
+    shown: dict[str, Json] = {
         "turn": row.turn,
         "user": _cut(row.user),
         "reply": _cut(row.reply),
@@ -121,8 +135,36 @@ def _turn(row: TurnRow) -> dict[str, Json]:
         "verdict": _verdict(row.verdict),
         "elsewhere": None if row.swapped is None else row.swapped.score,
         "uptake": row.uptake,
-        "failure": row.failure,
+        "failure": None if row.failure is None else _cut(row.failure),
     }
+    if row.helpfulness is not None:
+        shown["helpfulness"] = row.helpfulness
+    if row.mind_reading:
+        shown["mindReading"] = True
+    if row.controls:
+        shown["controls"] = [_control(name, control) for name, control in row.controls.items()]
+    if row.induction is not None:
+        shown["induction"] = _induction(row.induction)
+    if row.faults:
+        shown["faults"] = _faults(row.faults)
+    return shown
+
+
+def _control(name: str, control: Counterfactual) -> dict[str, Json]:
+    return {"name": name, "reply": _cut(control.reply), "verdict": _verdict(control.verdict)}
+
+
+def _induction(said: Induction) -> dict[str, Json]:
+    return {
+        "statements": [_cut(one) for one in said.statements],
+        "true": said.true,
+        "disclosed": said.disclosed,
+        "found": said.found,
+    }
+
+
+def _faults(faults: Iterable[Fault]) -> list[Json]:
+    return [{**fault.model_dump(mode="json", exclude={"text"}), "text": _cut(fault.text)} for fault in faults]
 
 
 def tree_data(tree: Tree) -> dict[str, Json]:
@@ -132,9 +174,7 @@ def tree_data(tree: Tree) -> dict[str, Json]:
         "person": tree.persona_id,
         "failure": None if tree.failure is None else _cut(tree.failure),
         "turns": [_tree_turn(tree, node, places) for node in places],
-        "faults": [
-            {**fault.model_dump(mode="json", exclude={"text"}), "text": _cut(fault.text)} for fault in tree.faults
-        ],
+        "faults": _faults(tree.faults),
     }
 
 

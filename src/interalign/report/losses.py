@@ -18,13 +18,15 @@ class PartRow(Value):
 
 
 def part_rows(rows: Mapping[str, Sequence[TurnRow]], names: Sequence[str]) -> tuple[PartRow, ...]:
-    """The mean of every part over the judged replies of each model, the parts in the order in which they appear."""
-    parts = dict.fromkeys(
-        part for name in names for row in rows[name] if row.verdict is not None for part in row.verdict.parts
-    )
-    return tuple(PartRow(name=part, means=tuple(_mean(rows[name], part) for name in names)) for part in parts)
+    """The mean of every part over the judged replies of each model, the parts in the order in which they appear.
+
+    Repeats are left out: they tell the noise and count for nothing else.
+    """
+    judged = {name: [row.verdict.parts for row in rows[name] if row.verdict and row.repeat == 0] for name in names}
+    parts = dict.fromkeys(part for name in names for verdict in judged[name] for part in verdict)
+    return tuple(PartRow(name=part, means=tuple(_mean(judged[name], part) for name in names)) for part in parts)
 
 
-def _mean(rows: Sequence[TurnRow], part: str) -> float | None:
-    values = [row.verdict.parts[part] for row in rows if row.verdict is not None and part in row.verdict.parts]
+def _mean(verdicts: Sequence[Mapping[str, float]], part: str) -> float | None:
+    values = [verdict[part] for verdict in verdicts if part in verdict]
     return sum(values) / len(values) if values else None

@@ -1,120 +1,63 @@
-// Shows the figures, the conversations and the trees of a run's JSON island. Stands behind shared.js and trees.js.
-
-const DASHES = ["dash", "dot", "dashdot", "longdash"];
-const SYMBOLS = ["circle", "square", "diamond", "triangle-up", "cross", "x"];
+// Shows the figures, the conversations and the trees of a run's JSON island. Stands behind shared.js, figures.js and
+// trees.js.
 
 // -- Figures ----------------------------------------------------------------------------------------------------
 
-function label(name) {
-  const most = narrow.matches ? 20 : 28;
-  const short = name.length > most ? name.slice(0, most - 1) + "\u2026" : name;
-  return unmarked(short);
-}
-
-function looks() {
-  const place = { model: 0, control: 0 };
-  return data.models.map((model) => {
-    if (model.name === data.baseline) {
-      return { color: ink("--series-0"), dash: "solid", symbol: "circle-open", width: 2.5 };
-    }
-    const index = place[model.kind]++;
-    if (model.kind === "control") {
-      return { color: ink("--control"), dash: DASHES[index % DASHES.length], symbol: SYMBOLS[index % 6], width: 1.5 };
-    }
-    return { color: ink(`--series-${1 + (index % 6)}`), dash: "solid", symbol: SYMBOLS[index % 6], width: 2.5 };
-  });
-}
-
-function translucent(color, share) {
-  const number = parseInt(color.slice(1), 16);
-  return `rgba(${number >> 16},${(number >> 8) & 255},${number & 255},${share})`;
-}
-
-function curveTraces(model, look) {
-  const turns = model.al.map((_, index) => index + 1);
-  const bounded = turns.filter((turn) => model.al[turn - 1][1] !== null);
-  const band = {
-    x: [...bounded, ...bounded.slice().reverse()],
-    y: [...bounded.map((turn) => model.al[turn - 1][2]), ...bounded.slice().reverse().map((turn) => model.al[turn - 1][1])],
-    fill: "toself", fillcolor: translucent(look.color, model.kind === "model" ? 0.16 : 0.08), line: { width: 0 },
-    mode: "lines", hoverinfo: "skip", showlegend: false, legendgroup: model.name,
-  };
-  const line = {
-    x: turns, y: model.al.map((level) => level[0]), name: label(model.name), legendgroup: model.name,
-    mode: "lines+markers", line: { color: look.color, width: look.width, dash: look.dash },
-    marker: { color: look.color, size: model.kind === "model" ? 8 : 6, symbol: look.symbol, line: { color: look.color, width: 2 } },
-    customdata: model.al.map((level) => (level[1] === null ? "no interval" : `${points(level[1])} to ${points(level[2])}`)),
-    hovertemplate: "%{fullData.name}<br>turn %{x}: %{y:.2f} (%{customdata})<extra></extra>",
-  };
-  return bounded.length > 1 ? [band, line] : [line];
-}
-
-// Names at the ends of their lines, pushed apart until they do not overlap.
-function endLabels(height) {
-  const perPixel = 4.2 / height;
-  const ends = data.models
-    .map((model, index) => ({ model, color: looks()[index].color, y: model.al.map((level) => level[0]).filter((y) => y !== null).at(-1) }))
-    .filter((end) => end.y !== undefined)
-    .sort((one, other) => one.y - other.y);
-  let free = -Infinity;
-  const placed = ends.map((end) => {
-    free = Math.max(end.y, free + 17 * perPixel);
-    return { ...end, at: free };
-  });
-  const above = placed.length ? Math.max(0, placed.at(-1).at - 5.1) : 0;
-  return placed.map((end) => ({
-    x: data.turns, y: end.at - above, text: label(end.model.name), xanchor: "left", xshift: 12, showarrow: false,
-    font: { color: end.color, size: 13 },
-  }));
-}
-
-function drawCurves() {
+function toBaseline(field) {
   const styles = looks();
-  const order = [...data.models.keys()].reverse(); // models over controls
-  const traces = order.flatMap((index) => curveTraces(data.models[index], styles[index]));
-  const turns = data.models[0].al.map((_, index) => index + 1);
-  const wide = !narrow.matches;
-  const longest = Math.max(...data.models.map((model) => Math.min(model.name.length, 28)));
-  Plotly.react("curves-figure", traces, layout({
-    showlegend: !wide,
-    legend: { orientation: "h", y: -0.12, yanchor: "top", x: 0, traceorder: "reversed", itemclick: false, itemdoubleclick: false },
-    margin: { l: 8, r: wide ? 24 + 7.6 * longest : 12, t: 8, b: 8 },
-    annotations: wide ? endLabels(370) : [],
-    xaxis: { tickvals: turns, ticktext: turns.map((turn) => (turn === 1 ? "turn 1" : String(turn))), showgrid: false, zeroline: false, range: [0.85, data.turns + 0.15] },
-    yaxis: { range: [0.9, 5.1], tickvals: [1, 2, 3, 4, 5], zeroline: false },
-  }), { displayModeBar: false, responsive: true });
-}
-
-function drawDifferences(id, field, digits) {
-  const styles = looks();
-  const shown = [...data.models.keys()].filter((index) => data.models[index][field] && data.models[index][field][0] !== null).reverse();
-  const figure = document.getElementById(id);
-  if (!shown.length) {
-    figure.replaceChildren(element("p", { className: "note", textContent: "There is nothing to compare with the baseline." }));
-    figure.classList.remove("figure");
-    return;
-  }
-  const traces = shown.map((index, row) => {
-    const [value, low, high] = data.models[index][field];
-    const bounds = low === null ? "no interval" : `${low.toFixed(digits)} to ${high.toFixed(digits)}`;
-    return {
-      x: [value], y: [row], mode: "markers", showlegend: false, name: label(data.models[index].name),
-      marker: { color: styles[index].color, size: 10, symbol: styles[index].symbol },
-      error_x: low === null ? undefined : { type: "data", symmetric: false, array: [high - value], arrayminus: [value - low], color: styles[index].color, thickness: 2, width: 0 },
-      customdata: [bounds], hovertemplate: `%{fullData.name}: %{x:.${digits}f} (%{customdata})<extra></extra>`,
-    };
-  });
-  figure.style.height = `${70 + 34 * shown.length}px`;
-  Plotly.react(id, traces, layout({
-    xaxis: { zeroline: true, zerolinewidth: 2, zerolinecolor: ink("--muted"), rangemode: "tozero", nticks: 6 },
-    yaxis: { tickvals: shown.map((_, row) => row), ticktext: shown.map((index) => label(data.models[index].name)), range: [-0.6, shown.length - 0.4], showgrid: false, zeroline: false, tickfont: { color: ink("--ink") } },
-  }), { displayModeBar: false, responsive: true });
+  return data.models.map((model, index) => ({ name: model.name, estimate: model[field], look: styles[index] }));
 }
 
 function drawFigures() {
+  const nothing = "There is nothing to compare with the baseline.";
   drawCurves();
-  drawDifferences("difference-figure", "difference", 2);
-  drawDifferences("ir-difference-figure", "irDifference", 3);
+  drawDifferences("difference-figure", toBaseline("difference"), 2, nothing);
+  drawDifferences("ir-difference-figure", toBaseline("irDifference"), 3, nothing);
+  drawHelpfulness();
+  drawInPlace();
+  drawLearnt();
+}
+
+function drawHelpfulness() {
+  if (!document.getElementById("help-figure")) return;
+  const styles = looks();
+  const items = data.models
+    .map((model, index) => ({ name: model.name, look: styles[index], x: model.meanAl, y: model.helpfulness }))
+    .filter(({ x, y }) => x && y && x[0] !== null && y[0] !== null);
+  drawPoints("help-figure", items, "mean alignment level", "helpfulness");
+}
+
+// A figure that is there already is kept.
+function figureIn(place, id, caption, description) {
+  if (!document.getElementById(id)) {
+    const made = element("div", { id, className: "figure", role: "img", "aria-label": description });
+    place.append(element("figure", {}, element("figcaption", { textContent: caption }), made));
+  }
+  return id;
+}
+
+function drawInPlace() {
+  const place = document.getElementById("place-figures");
+  if (!place) return;
+  const styles = looks();
+  const controls = [...new Set(data.models.flatMap((model) => Object.keys(model.inPlace)))];
+  controls.forEach((control, number) => {
+    const items = data.models.map((model, index) => ({ name: model.name, estimate: model.inPlace[control] ?? null, look: styles[index] }));
+    const id = figureIn(place, `place-figure-${number}`, `Minus ${control}`, `Differences of each model to ${control}, with intervals. The values stand in the table below.`);
+    drawDifferences(id, items, 2, "Nothing of it was judged.");
+  });
+}
+
+function drawLearnt() {
+  const place = document.getElementById("learnt-figures");
+  if (!place) return;
+  const asked = (field) => new Set(data.models.flatMap((model) => (model[field] ?? []).flatMap((level, turn) => (level && level[0] !== null ? [turn] : []))));
+  const axis = { range: [-0.02, 1.02], tickformat: ".0%", zeroline: false };
+  for (const [field, caption] of [["precision", "True, of what it states"], ["recall", "Noticed, of what was shown"]]) {
+    // Of one turn the table says all.
+    if (asked(field).size < 2) continue;
+    drawCurves(figureIn(place, `${field}-figure`, caption, `${caption}, turn by turn. The values stand in the table below.`), field, axis);
+  }
 }
 
 // -- Conversations ----------------------------------------------------------------------------------------------
@@ -141,8 +84,35 @@ function chatCell(name, turn, column) {
     return cell;
   }
   const uptake = turn.uptake === null ? [] : [text(turn.uptake ? "uptake met" : "uptake", turn.uptake ? "wish taken up" : "wish missed again")];
-  cell.append(replyMessage(name, turn, uptake));
+  const reply = replyMessage(name, turn, [...uptake, ...measures(turn)]);
+  reply.append(...[othersInPlace(turn.controls), learnt(turn.induction)].filter(Boolean));
+  cell.append(reply);
+  const faults = faultList(turn.faults ?? [], "of others in this turn");
+  if (faults) cell.append(faults);
   return cell;
+}
+
+function measures(turn) {
+  const shown = [];
+  if (turn.helpfulness !== undefined) shown.push(text("measure", `helpful ${turn.helpfulness.toFixed(1)}`));
+  if (turn.elsewhere !== null && turn.verdict !== null && !turn.verdict.parts.length) shown.push(text("measure", `to somebody else ${turn.elsewhere.toFixed(1)}`));
+  if (turn.mindReading) shown.push(text("measure bad", "claims what nobody said"));
+  return shown;
+}
+
+function othersInPlace(controls) {
+  if (!controls) return null;
+  const replies = controls.map(({ name, reply, verdict }) =>
+    block("other-reply", block("reply-head", text("who", name), scoreBadge(verdict)), element("p", { textContent: reply })));
+  return element("details", { className: "aside-note" }, element("summary", { textContent: "other replies in its place, never said" }), ...replies);
+}
+
+function learnt(said) {
+  if (!said) return null;
+  const found = `${said.true} of ${said.statements.length} true, ${said.found} of ${said.disclosed} noticed`;
+  const statements = said.statements.map((one) => element("li", { textContent: one }));
+  return element("details", { className: "aside-note" }, element("summary", { textContent: `says it has learnt: ${found}` }),
+    statements.length ? element("ul", {}, ...statements) : element("p", { textContent: "It states nothing." }));
 }
 
 function chatGrid(item, names) {

@@ -1,6 +1,7 @@
 """The report of a run: what was found, all numbers, and conversations and trees to read.
 
-It follows the rules of every page, see `shell`.
+What was measured is shown and what was not has no place; a run of rules alone folds away what few look for. Where too
+many verdicts are missing, that stands above everything else. It follows the rules of every page, see `shell`.
 """
 
 from __future__ import annotations
@@ -10,13 +11,26 @@ from pathlib import Path
 
 from interalign.conversations.tree import Tree
 from interalign.evaluation.rows import TurnRow
-from interalign.evaluation.statistics import Estimate
-from interalign.evaluation.summary import Summary, number, shown_turns
+from interalign.evaluation.summary import Summary, shown_turns
 from interalign.personas.persona import Persona
 from interalign.report.finding import finding
+from interalign.report.growth import counted
 from interalign.report.island import island
+from interalign.report.judging import Players, faults_of, judging
 from interalign.report.losses import part_rows
-from interalign.report.shell import fill
+from interalign.report.shell import fill, percent
+from interalign.report.tables import (
+    MOST_TRAITS,
+    Table,
+    beside_table,
+    counterfactual_table,
+    group_table,
+    induction_table,
+    interval,
+    missing_table,
+    pair_table,
+    turn_table,
+)
 from interalign.run import write_text
 
 __all__ = ["render", "write"]
@@ -29,6 +43,7 @@ def write(
     trees: Sequence[Tree],
     personas: Mapping[str, Persona],
     *,
+    players: Players,
     title: str,
     facts: Mapping[str, str],
 ) -> None:
@@ -37,7 +52,7 @@ def write(
     Raises:
         StorageError: the page cannot be written.
     """
-    write_text(path, render(summary, rows, trees, personas, title=title, facts=facts))
+    write_text(path, render(summary, rows, trees, personas, players=players, title=title, facts=facts))
 
 
 def render(
@@ -46,6 +61,7 @@ def render(
     trees: Sequence[Tree],
     personas: Mapping[str, Persona],
     *,
+    players: Players,
     title: str,
     facts: Mapping[str, str],
 ) -> str:
@@ -59,13 +75,15 @@ def render(
     return fill(
         "page.html.jinja",
         styles=["page.css"],
-        scripts=["trees.js", "page.js"],
+        scripts=["figures.js", "trees.js", "page.js"],
         data=data,
         title=title,
-        facts=facts,
+        facts={**{role.capitalize(): who for role, who in players.roles.items()}, **facts},
         finding=finding(summary),
+        red=[model for model in summary.models if model.red],
         summary=summary,
         shown_turns=shown_turns(summary.turns),
+        tables=_tables(summary, rows),
         parts=part_rows(rows, names),
         ordered=[summary.model(name) for name in names],
         penalties=_penalty_kinds(summary),
@@ -73,9 +91,35 @@ def render(
         shown_cases=len(data["cases"]),
         all_trees=len(trees),
         shown_trees=len(data["trees"]),
-        rule_based="rule" in summary.world.lower(),
-        interval=_interval,
+        most_traits=MOST_TRAITS,
+        players=players,
+        judging=judging(summary, rows, players),
+        faults=faults_of(rows),
+        drawn=_drawn(summary),
+        interval=interval,
+        percent=percent,
     )
+
+
+def _tables(summary: Summary, rows: Mapping[str, Sequence[TurnRow]]) -> dict[str, Table | None]:
+    """The tables by the names that the template knows; None for what was not measured."""
+    return {
+        "turns": turn_table(summary),
+        "pairs": pair_table(summary),
+        "beside": beside_table(summary),
+        "place": counterfactual_table(summary),
+        "learnt": induction_table(summary),
+        "groups": group_table(summary),
+        "missing": missing_table(summary, rows),
+    }
+
+
+def _drawn(summary: Summary) -> str:
+    """What is drawn again for the intervals."""
+    units = [(summary.profiles, "profile"), (summary.personalities, "personality")]
+    plurals = {"profile": "profiles", "personality": "personalities"}
+    shared = [counted(count, name, plurals[name]) for count, name in units if count is not None]
+    return " and ".join(shared) or "persons"
 
 
 def _penalty_kinds(summary: Summary) -> tuple[str, ...]:
@@ -85,10 +129,3 @@ def _penalty_kinds(summary: Summary) -> tuple[str, ...]:
         for kind, points in model.penalties.items():
             worst[kind] = max(points, worst.get(kind, 0.0))
     return tuple(sorted((kind for kind, points in worst.items() if points > 0), key=lambda kind: (-worst[kind], kind)))
-
-
-def _interval(estimate: Estimate | None, digits: int = 2, signed: bool = False) -> str:
-    """The interval alone, empty when there is none."""
-    if estimate is None or estimate.low is None or estimate.high is None:
-        return ""
-    return f"{number(estimate.low, digits, signed=signed)} to {number(estimate.high, digits, signed=signed)}"

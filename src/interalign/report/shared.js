@@ -18,6 +18,7 @@ function element(tag, properties = {}, ...children) {
 
 const block = (className, ...children) => element("div", { className }, ...children);
 const text = (className, words) => element("span", { className, textContent: words });
+const points = (value) => (value === null ? "\u2013" : value.toFixed(2));
 
 function ink(name) {
   return getComputedStyle(document.documentElement).getPropertyValue(name).trim();

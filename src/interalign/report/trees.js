@@ -1,6 +1,5 @@
 // Persons, messages with their verdicts, and conversation trees to page through. Stands behind shared.js.
 
-const points = (value) => (value === null ? "\u2013" : value.toFixed(2));
 const words = (name) => name.replaceAll("_", " ");
 
 // -- One verdict, one message -----------------------------------------------------------------------------------
