@@ -85,7 +85,9 @@ def measure(sizes: Sizes, seed: int) -> dict[str, Any]:
         server = EndpointConfig(
             base_url=f"{root}/{sizes.delay}/v1", model="scripts", concurrency=sizes.concurrency, max_retries=0
         )
-        config = BenchmarkConfig(turns=sizes.turns, roles=environment_played_by(server), repeats=0, in_flight=sizes.cases)
+        config = BenchmarkConfig(
+            turns=sizes.turns, roles=environment_played_by(server), repeats=0, in_flight=sizes.cases
+        )
         runs = []
         for what, controls in (("with controls", True), ("without", False)):
             note(f"{sizes.cases} cases of {sizes.turns} turns, {what}")

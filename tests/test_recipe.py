@@ -214,6 +214,13 @@ def test_files_of_the_benchmark_are_looked_for_beside_the_recipe(tmp_path: Path)
     assert load_recipe(write(tmp_path, '[benchmark]\ncases = "aloe"')).benchmark.cases == "aloe"
 
 
+def test_each_of_several_files_of_cases_is_looked_for_beside_the_recipe(tmp_path: Path) -> None:
+    recipe = write(tmp_path, '[benchmark]\ncases = "p.jsonl, q.jsonl"')
+    assert load_recipe(recipe).benchmark.cases == f"{tmp_path / 'p.jsonl'},{tmp_path / 'q.jsonl'}"
+    (tmp_path / "p.jsonl, q.jsonl").touch()
+    assert load_recipe(recipe).benchmark.cases == str(tmp_path / "p.jsonl, q.jsonl")
+
+
 @pytest.mark.parametrize(
     ("text", "why"),
     [

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -16,16 +18,20 @@ from pathlib import Path
 import pytest
 
 from interalign.conversations.checks import CHECKS
+from interalign.conversations.simulate import SimulateConfig, grow_trees
 from interalign.conversations.tree import Tree
 from interalign.errors import ModelError
+from interalign.evaluation.rows import TurnRow
+from interalign.evaluation.summary import Summary
 from interalign.llm.journal import Journal
-from interalign.llm.offline import offline_model
+from interalign.llm.offline import OFFLINE_MODEL, offline_model
+from interalign.personas.compose import WorldConfig, compose_personas
 from interalign.personas.exchange import read_pool
 from interalign.personas.grow import CallRow, CandidateRow
 from interalign.personas.persona import Persona
 from interalign.personas.pool import PoolSummary
 from interalign.pipeline.simulate import Simulation
-from interalign.run import read_json, read_jsonl, write_jsonl
+from interalign.run import read_json, read_jsonl, write_jsonl, write_text
 
 RECIPE = """
 name = "served"
@@ -63,6 +69,38 @@ tailored = {{ models = {models}, sampling = {{ max_tokens = 60 }} }}
 generic = {{ models = {models}, sampling = {{ max_tokens = 60 }} }}
 judge = {{ models = {models}, sampling = {{ max_tokens = 40, temperature = 0 }} }}
 """
+# So small a model, as a user, would pass few checks, and the conversations would end with the first message.
+BENCHMARK = """
+name = "served"
+[benchmark]
+max_tokens = 24
+resamples = 200
+repeats = 0
+[benchmark.checks]
+checks = []
+[benchmark.roles]
+user = {{ models = {models}, sampling = {{ max_tokens = 24, temperature = 0.9 }} }}
+inducer = {{ models = {models}, sampling = {{ max_tokens = 8, temperature = 0 }} }}
+[benchmark.roles.judge]
+models = {models}
+sampling = {{ max_tokens = 10, temperature = 0 }}
+prompt = "{prompt}"
+free_text = true
+"""
+# The package's instructions are more than so small a model can follow; to this one it answers now and then.
+WEAK_JUDGE = "What is the score for the reply: 1, 2, 3, 4 or 5? Answer with the score."
+TESTED = [
+    Persona(
+        split="heldout",
+        profile="She is 34, mends clocks in a workshop in Leeds and lives above it with two cats. On Sundays she rows.",
+        personality="Dry and brief. She dislikes fuss and praise, and is patient with machines and short with people.",
+    ),
+    Persona(
+        split="heldout",
+        profile="He is 19, studies botany in Utrecht, keeps forty cacti and works in a pancake house on Fridays.",
+        personality="Cheerful and restless. He jokes about himself, likes exclamation marks and worries about exams.",
+    ),
+]
 ALOE = Path(__file__).parents[2] / "shared" / "aloe-release"
 # About a minute each on two cores.
 PEOPLE = 4
@@ -178,3 +216,68 @@ def test_every_conversation_is_whole_or_says_why_it_is_not(tmp_path: Path, port:
     assert told.missing_verdicts == sum(node.verdict is None for node in replies)
     with Journal.open(run / "journal.sqlite") as journal:
         assert sum(row.calls for row in told.usage) == len(journal)
+
+
+def trained(folder: Path) -> Path:
+    """A checkpoint of two steps of SFT on two trees of the rule-based world, which change what the model says."""
+    from interalign.training.train import SftConfig, TrainConfig, train
+
+    people = [one for one in compose_personas(WorldConfig(train=2, heldout=2), seed=3) if one.split == "train"]
+
+    async def grown() -> list[Tree]:
+        return [tree async for tree in grow_trees(people, SimulateConfig(turns=2), seed=3)]
+
+    train("sft", asyncio.run(grown()), people, TrainConfig(sft=SftConfig(learning_rate=1e-3)), folder, seed=1)
+    return folder
+
+
+def interalign(folder: Path, *words: object) -> subprocess.CompletedProcess[str]:
+    """A command in a folder, whatever it comes to."""
+    command = [sys.executable, "-m", "interalign", *map(str, words)]
+    environment = os.environ | {"NO_PROXY": "127.0.0.1", "COLUMNS": "100"}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1500, check=False
+    )
+
+
+def flat(text: str) -> str:
+    """A text whose lines may have been broken anywhere."""
+    return re.sub(r"\s+", " ", text)
+
+
+def test_what_a_weak_judge_leaves_out_is_seen_wherever_its_numbers_are(tmp_path: Path, port: int) -> None:
+    write_jsonl(tmp_path / "people.jsonl", TESTED)
+    recipe = BENCHMARK.format(models='[{ model = { backend = "scripted" } }]', prompt=tmp_path / "weak.txt")
+    write_text(tmp_path / "served.toml", recipe)
+    write_text(tmp_path / "weak.txt", WEAK_JUDGE)
+    done = interalign(
+        tmp_path,
+        *("eval", "--recipe", "served.toml", "--out", "run", "--cases", "people.jsonl", "--turns", 2),
+        *("--roles", f"{offline_model()}@http://127.0.0.1:{port}/v1", "--no-controls"),
+        *("--model", f"smollm2={OFFLINE_MODEL}", "--model", f"trained={trained(tmp_path / 'trained')}"),
+    )
+    run = tmp_path / "run"
+    if done.returncode == ModelError.exit_code:
+        # With other versions of the libraries it may be that there is no verdict at all, which is no result.
+        assert "The judge has no verdict on any reply of" in done.stderr
+        assert not (run / "eval" / "summary.json").exists()
+        return
+    assert done.returncode == 0, done.stderr
+    summary = read_json(run / "eval" / "summary.json", Summary)
+    assert [model.name for model in summary.models] == ["smollm2", "trained"] and summary.baseline == "smollm2"
+    for model in summary.models:
+        rows = read_jsonl(run / "eval" / model.name / "verdicts.jsonl", TurnRow)
+        assert sorted((row.case, row.turn) for row in rows) == sorted((one.id, k) for one in TESTED for k in (1, 2))
+        assert all(bool(row.user and row.reply) != bool(row.failure) for row in rows)
+        missing = sum(row.verdict is None for row in rows)
+        # One of four is more than one of twenty.
+        assert (model.missing, model.missing_share, model.red is not None) == (missing, missing / 4, missing > 0)
+    with Journal.open(run / "journal.sqlite") as journal:
+        assert 8 <= len(journal) <= 48
+    assert interalign(tmp_path, "report", "--out", "run").returncode == 0
+    page = flat((run / "report.html").read_text(encoding="utf-8"))
+    red = [model.red for model in summary.models if model.red is not None]
+    assert all(why in flat(done.stdout) and why in page for why in red)
+    assert f"Verdicts missing: {sum(model.missing for model in summary.models)}." in flat(done.stdout)
+    for shown in (flat(done.stdout), page):
+        assert ("Too many verdicts are missing" in shown) == bool(red)

@@ -101,10 +101,16 @@ def _with_whole_paths(recipe: Recipe, folder: Path) -> Recipe:
     if recipe.benchmark.roles is not None:
         benchmark["roles"] = _roles_with_whole_paths(recipe.benchmark.roles, folder)
     if recipe.benchmark.cases not in (None, PACKAGED):
-        benchmark["cases"] = os.path.abspath(folder / str(recipe.benchmark.cases))
+        benchmark["cases"] = _cases_with_whole_paths(str(recipe.benchmark.cases), folder)
     if benchmark:
         changes["benchmark"] = recipe.benchmark.model_copy(update=benchmark)
     return recipe.model_copy(update=changes)
+
+
+def _cases_with_whole_paths(cases: str, folder: Path) -> str:
+    """A file or folder, or several with commas between; a comma may be part of a name."""
+    parts = [cases] if (folder / cases).exists() else [part.strip() for part in cases.split(",")]
+    return ",".join(os.path.abspath(folder / part) for part in parts)
 
 
 R = TypeVar("R", RolesConfig, EnvironmentRoles)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from interalign.personas.seeds import seeds
 from interalign.pipeline.evaluate import WORLD, Evaluation
 from interalign.recipe import load_recipe
 from interalign.run import read_json, read_jsonl, write_jsonl
+from tests.llm.servers import error, serving
 
 PEOPLE = [
     Persona(profile=one.text, personality=other.text, split="heldout")
@@ -129,10 +131,77 @@ def test_a_run_of_an_older_version_takes_further_models(run: Run, folder: Path) 
     (folder.parent / "more.toml").write_text(old + '[benchmark.models]\nother = { backend = "scripted" }\n')
     done = run("--out", folder, "--recipe", folder.parent / "more.toml")
     assert done.returncode == 0, done.stderr
-    assert [model.name for model in read_json(folder / "eval" / "summary.json", Summary).of_kind("model")] == ["other"]
+    assert shown(folder) == ["other", "mine"]
     (folder.parent / "longer.toml").write_text(old.replace("60", "61"))
     refused = run("--out", folder, "--model", "mine=scripted", "--recipe", folder.parent / "longer.toml")
     assert refused.returncode == 5 and "max_tokens: 60 -> 61" in refused.stderr and "(absent)" not in refused.stderr
+
+
+def shown(folder: Path) -> list[str]:
+    """The models that the summary tells of."""
+    return [model.name for model in read_json(folder / "eval" / "summary.json", Summary).of_kind("model")]
+
+
+def test_models_of_earlier_commands_stay_in_the_results(run: Run, folder: Path) -> None:
+    assert run("--out", folder, *SCRIPTED).returncode == 0
+    again = (*SCRIPTED[:2], "--model", "other+reminder=scripted", *SCRIPTED[4:])
+    done = run("--out", folder, *again)
+    assert done.returncode == 0, done.stderr
+    assert shown(folder) == ["other+reminder", "mine"] and "mine" in done.stdout
+    # What was made in another setting is not told together with it.
+    setting = folder / "eval" / "mine" / "setting.json"
+    setting.write_text(setting.read_text(encoding="utf-8").replace('"turns": 4', '"turns": 5'), encoding="utf-8")
+    assert run("--out", folder, *again).returncode == 0
+    assert shown(folder) == ["other+reminder"]
+
+
+def test_what_was_made_with_other_settings_is_played_again(run: Run, folder: Path) -> None:
+    words = ("--out", folder, "--model", "mine=scripted", "--turns", "2")
+    control = folder / "eval" / "constant" / "verdicts.jsonl"
+
+    def met() -> set[str]:
+        return {row.case for row in read_jsonl(control, TurnRow)}
+
+    write_jsonl(folder / "heldout.jsonl", COMPOSED)
+    assert run(*words).returncode == 0 and met() == {one.id for one in COMPOSED}
+    write_jsonl(folder / "heldout.jsonl", COMPOSED[:2])
+    done = run(*words)
+    assert done.returncode == 0, done.stderr
+    assert "constant was evaluated with other settings (people), and is played again" in done.stderr
+    assert met() == {one.id for one in COMPOSED[:2]}
+    done = run(*words)
+    assert done.returncode == 0 and "other settings" not in done.stderr
+    # An older version wrote no settings down.
+    control.with_name("setting.json").unlink()
+    write_jsonl(control, [row for row in read_jsonl(control, TurnRow) if row.turn == 1])
+    assert run(*words).returncode == 0
+    assert {row.turn for row in read_jsonl(control, TurnRow)} == {1}
+
+
+@pytest.mark.parametrize(("budget", "why"), [((), "is not set"), (("--budget", "9usd"), "price")])
+def test_what_is_wrong_with_a_later_model_is_found_before_the_first_call(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, budget: tuple[str, ...], why: str
+) -> None:
+    if budget:
+        monkeypatch.setenv("OPENAI_API_KEY", "any")
+    else:
+        monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    done = run("--out", folder, *SCRIPTED, "--model", "later=nobody-knows@https://example.invalid/v1", *budget)
+    assert done.returncode == 2 and why in done.stderr, done.stderr
+    assert not (folder / "eval").exists()
+
+
+def test_profiles_and_personalities_are_kept_with_whole_paths(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, kind in (("p.jsonl", "profile"), ("q.jsonl", "personality")):
+        lines = [json.dumps({kind: one.text}) for one in seeds(kind)[:2]]
+        (tmp_path / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    done = run("--out", "run", *SCRIPTED, "--cases", "p.jsonl,q.jsonl")
+    assert done.returncode == 0, done.stderr
+    assert load_recipe(tmp_path / "run" / "recipe.toml").benchmark.cases == f"{tmp_path}/p.jsonl,{tmp_path}/q.jsonl"
+    assert run("--out", "run", "--model", "mine=scripted").returncode == 0
 
 
 def test_a_case_that_was_trained_on_is_refused(run: Run, folder: Path) -> None:
@@ -174,11 +243,13 @@ def test_an_estimate_is_what_it_takes(run: Run, folder: Path) -> None:
     done = run("--out", folder, *SCRIPTED, "--estimate")
     assert done.returncode == 0, done.stderr
     assert not (folder / "recipe.toml").exists() and not (folder / "eval").exists()
-    lines = [line.replace(",", "").replace("a script", "script").split() for line in done.stdout.splitlines()]
-    said = {words[0]: int(words[2]) for words in lines if len(words) == 6 and words[1] == "script"}
+    lines = [line.replace(",", "").split() for line in done.stdout.splitlines()]
+    said = {words[0]: int(words[3]) for words in lines if len(words) == 6 and words[1] == "scripted"}
+    names = {words[0]: " ".join(words[1:3]) for words in lines if words[:1] and words[0] in said}
     assert run("--out", folder, *SCRIPTED).returncode == 0
     told = read_json(folder / "eval" / "evaluation.json", Evaluation)
     took = {row.role: row.calls for row in told.usage}
+    assert names == {row.role: row.model for row in told.usage}
     # A control that says what the model said is judged by the same call.
     assert said.keys() == took.keys() and all(0.8 * said[role] <= took[role] <= said[role] for role in said)
 
@@ -207,14 +278,16 @@ def test_a_plan_says_how_many_cases_it_takes(run: Run, tmp_path: Path) -> None:
         (("--model", "a=scripted", "--user", "scripted"), "name models as judge"),
         (("--model", "a=scripted", "--roles", "scripted", "--judge", "rules"), "name models as judge"),
         (("--model", "a=scripted", "--budget", "much"), "neither money nor tokens"),
-        (("--model", "a=scripted", "--cases", "absent.jsonl"), "absent.jsonl"),
+        (("--model", "a=scripted", "--cases", "absent.jsonl"), "neither aloe nor a file that is there"),
+        (("--model", "a=scripted", "--cases", "alo"), "write --cases aloe, if that is meant"),
+        (("--model", "a=scripted", "--roles", "scripted", "--user", "rules", "--cases", "aloe"), "let language models"),
         (("--model", "a=scripted"), "cannot be played by rules"),
     ],
 )
 def test_what_cannot_be_is_refused(run: Run, folder: Path, words: tuple[str, ...], why: str) -> None:
     done = run("--out", folder, *words)
     assert done.returncode == 2 and why in done.stderr, done.stderr
-    assert not (folder / "eval").exists()
+    assert not (folder / "eval").exists() and not (folder / "recipe.toml").exists()
 
 
 @pytest.mark.parametrize(
@@ -236,3 +309,63 @@ def test_a_model_in_one_word(what: str, model: ModelConfig) -> None:
 def test_no_model_in_one_word(what: str) -> None:
     with pytest.raises(InputError):
         model_named(what)
+
+
+def test_the_finding_comes_first_and_the_ways_on_come_last(run: Run, folder: Path) -> None:
+    done = run("--out", folder, *SCRIPTED, "--model", "other=scripted")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.index("No difference is shown between other and mine") < done.stdout.index("AL(1)")
+    assert "4 cases; 4 turns each: 16 turns with each model." in done.stderr
+    *_, results, more = done.stdout.splitlines()
+    assert str(folder / "eval") in results and f"interalign report --out {folder}" in results
+    assert all(word in more for word in (f"results {folder}", f"compare {folder}", "judge test --scripted"))
+
+
+def test_what_is_free_has_no_column_of_money(run: Run, folder: Path) -> None:
+    assert "US$" not in run("--out", folder, *SCRIPTED, "--estimate").stdout
+    assert "US$" in run("--out", folder, *SCRIPTED, "--estimate", "--user", "u@http://localhost:1/v1").stdout
+
+
+def test_cases_that_are_played_twice_are_told_of(run: Run, tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "heldout.jsonl", [one.model_copy(update={"split": "heldout"}) for one in PEOPLE * 3][:4])
+    twice = "[benchmark]\nturns = 2\nrepeats = 0.5\ncontrols = false\n"
+    (tmp_path / "twice.toml").write_text(twice, encoding="utf-8")
+    done = run("--out", tmp_path, "--recipe", tmp_path / "twice.toml", "--roles", "scripted", "--model", "a=scripted")
+    assert done.returncode == 0, done.stderr
+    assert "4 cases, 2 of them twice; 2 turns each: 12 turns in all." in done.stderr
+
+
+def test_without_people_the_packaged_ones_are_offered(run: Run, tmp_path: Path) -> None:
+    done = run("--out", tmp_path / "new", *SCRIPTED)
+    assert done.returncode == 2 and "--cases aloe" in done.stderr and "language models must" not in done.stderr
+    done = run("--out", tmp_path / "new", "--model", "a=scripted")
+    assert done.returncode == 2 and "language models must play them: --roles" in done.stderr
+
+
+@pytest.mark.parametrize("old", [None, "[benchmark]\nturns = 2\n"])
+def test_a_command_that_failed_leaves_its_roles_to_none(
+    run: Run, folder: Path, old: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    kept = folder / "recipe.toml"
+    if old is not None:
+        kept.write_text(old, encoding="utf-8")
+
+    def unchanged() -> bool:
+        return (kept.read_text(encoding="utf-8") if kept.exists() else None) == old
+
+    no_price = ("--user", "u@http://localhost:1/v1", "--budget", "1usd")
+    assert run("--out", folder, *SCRIPTED, *no_price).returncode == 2 and unchanged()
+    with serving(error(400, "no such model")) as server:
+        # The script has spoken, and is in the journal, before the tested model fails.
+        failed = run("--out", folder, "--roles", "scripted", "--model", f"a=m@{server.base_url}")
+    assert failed.returncode and "no such model" in failed.stderr and unchanged()
+    after = run("--out", folder, "--model", "a=scripted")
+    assert after.returncode == 2 and "cannot be played by rules" in after.stderr
+    assert run("--out", folder, *SCRIPTED).returncode == 0
+    assert load_recipe(kept).benchmark.roles is not None
+
+
+def test_the_help_names_the_script(run: Run) -> None:
+    done = run("--help")
+    assert done.returncode == 0 and "or scripted" in " ".join(done.stdout.replace("│", " ").split())

@@ -142,6 +142,12 @@ def test_a_reply_that_is_nothing_but_thinking_is_no_reply(name: str) -> None:
         played(name, Heard(["<think>I wonder and I wonder"]))
 
 
+@pytest.mark.parametrize("name", BASELINES)
+def test_silence_is_no_reply(name: str) -> None:
+    with pytest.raises(ModelError, match="empty reply"):
+        played(name, Heard([""]))
+
+
 def test_the_reminder_stands_behind_the_message() -> None:
     heard = Heard(["Tram."])
     assert played("reminder", heard) == "Tram."

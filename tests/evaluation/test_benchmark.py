@@ -20,6 +20,7 @@ from interalign.evaluation.benchmark import (
     Environment,
     EnvironmentRoles,
     ModelCandidate,
+    benchmark,
     claims_undisclosed,
     line_up,
     play_case,
@@ -38,7 +39,7 @@ from interalign.roles.judge import Verdict, judge_reply
 from interalign.roles.ledger import Ledger, stated_so_far
 from interalign.roles.llm.grader import LLMGrader
 from interalign.roles.llm.inducer import LLMInducer
-from interalign.roles.llm.player import Player, instructions
+from interalign.roles.llm.player import Player, instructions, packaged
 from interalign.roles.llm.script import scripts
 from interalign.roles.llm.user import LLMUser
 from interalign.roles.responder import ModelResponder
@@ -371,6 +372,42 @@ def test_a_judge_that_fails_is_missing_and_the_conversation_goes_on() -> None:
     assert rows[0].mind_reading is None and any(row.disclosure.stated for row in rows)
 
 
+NICE = packaged("control_nice")
+
+
+def test_one_control_that_is_refused_takes_nothing_from_the_others() -> None:
+    def reply(request: Request) -> str:
+        if NICE in request.messages[0].content:
+            raise ModelError("Filtered.", refused=True)
+        return "As you like it."
+
+    rows = talk(TALK.model_copy(update={"control_turns": (2,)}), table(), made(reply=reply))
+    assert set(rows[1].controls) == {"oracle persona", "disclosed-only oracle"}
+    assert [(one.role, one.check) for one in rows[1].faults] == [("controls", "no answer")]
+
+
+@pytest.mark.parametrize("silence", ["", "<think>Nothing comes to mind.</think>"])
+def test_silence_is_missing_and_never_scored(silence: str) -> None:
+    asked = instructions("induce")
+
+    def mute(request: Request) -> str:
+        beside = request.messages[-1].content == asked or NICE in request.messages[0].content
+        return silence if beside else "As you like it."
+
+    rows = talk(TALK.model_copy(update={"control_turns": (2,)}), table(), made(reply=mute))
+    assert "generic-nice" not in rows[1].controls and len(rows[1].controls) == 2
+    assert rows[-1].induction is None
+    assert ("induction", "unreadable") in {(one.role, one.check) for one in rows[-1].faults}
+    rows = talk(TALK, table(), made(reply=lambda request: silence))
+    assert all(row.failure and row.verdict is None for row in rows)
+
+
+def test_the_short_way_by_rules_does_not_ignore_roles() -> None:
+    config = BenchmarkConfig(roles=environment_played_by(ScriptedConfig()))
+    with pytest.raises(InputError, match=r"would not ask.*leave roles out"):
+        benchmark("no/such-model", HELDOUT, config, 1)
+
+
 class StopsAt:
     """A model that says at its nth call that the work is to stop."""
 
@@ -429,6 +466,17 @@ def test_strangers_of_crossed_cases_share_neither_half() -> None:
             assert case.stranger.personality != case.persona.personality
 
 
+def test_a_stranger_is_never_the_same_personality_in_another_gender() -> None:
+    ways = ("She is calm and trusts her friends.", "He is calm and trusts his friends.", "He is loud.", "She is shy.")
+    people = tuple(
+        Persona(profile=f"Sells {count} kinds of tea.", personality=way, split="heldout")
+        for count, way in enumerate(ways)
+    )
+    for seed in range(20):
+        for case in line_up(people, BenchmarkConfig(), seed):
+            assert {case.persona.personality, case.stranger.personality} != set(ways[:2])
+
+
 def test_rules_find_what_a_model_has_learnt_where_it_is_asked() -> None:
     facts = {fact.key for persona in HELDOUT for fact in persona.facts}
 
@@ -469,6 +517,7 @@ def test_claims_of_what_was_never_said(parts: dict[str, float], penalties: dict[
         {"induction_turns": (0,)},
         {"helpfulness": True},
         {"repeats": 1.5},
+        {"roles": environment_played_by(ScriptedConfig()).model_dump() | {"grader": None}, "induction_turns": (1,)},
         {"roles": {"user": environment_played_by(ScriptedConfig()).user}},
         {"roles": environment_played_by(ScriptedConfig()).model_dump() | {"judge": None}},
         {"roles": environment_played_by(ScriptedConfig()).model_dump() | {"user": None}},

@@ -10,6 +10,7 @@ from interalign.llm.model import Request, Sampling
 from interalign.llm.scripted import ScriptedModel
 from interalign.messages import Message
 from interalign.roles.ledger import Disclosure
+from interalign.roles.llm.player import RoleFailure
 from interalign.roles.responder import ModelResponder, RuleResponder, policy_prompt
 from tests.roles.llm.stage import CHAT, PERSONA
 
@@ -55,6 +56,26 @@ def test_thinking_is_cut_off() -> None:
     candidate = MethodCandidate("plain", model, Sampling())
     assert asyncio.run(candidate.answer(PERSONA, CHAT, LEDGER, 5)) == "Hello."
     assert asyncio.run(candidate.instructed(CHAT, "", 5)) == "Hello."
+
+
+def test_a_bare_model_does_not_show_its_thinking_either() -> None:
+    _, model = listening("<think>They lie.</think>Hello.")
+    candidate = ModelCandidate(ModelResponder(model, Sampling()))
+    assert asyncio.run(candidate.answer(PERSONA, CHAT, LEDGER, 5)) == "Hello."
+
+
+@pytest.mark.parametrize("said", ["", "  ", "<think>They lie.</think>", "<think>They"])
+def test_silence_is_no_reply(said: str) -> None:
+    _, model = listening(said)
+    bare, plain = ModelCandidate(ModelResponder(model, Sampling())), MethodCandidate("plain", model, Sampling())
+    for asked in (
+        bare.answer(PERSONA, CHAT, LEDGER, 5),
+        plain.answer(PERSONA, CHAT, LEDGER, 5),
+        bare.instructed(CHAT, "Be brief.", 5),
+        plain.instructed(CHAT, "", 5),
+    ):
+        with pytest.raises(RoleFailure):
+            asyncio.run(asked)
 
 
 def test_rules_cannot_be_instructed() -> None:

@@ -26,7 +26,10 @@ def chats(lift: float, cases: Sequence[int] = range(8), turns: int = 3, growth: 
             user="Hello",
             reply=f"{lift} and {growth}",
             disclosure=Disclosure(turn=turn),
-            verdict=Verdict(score=2 + lift + 0.05 * case + growth * (turn - 1) + 0.01 * (case % 3)),
+            # What is the same for everybody would leave nothing to tell chance by.
+            verdict=Verdict(
+                score=2 + 0.05 * case + (lift + growth * (turn - 1)) * (1 + 0.05 * (-1) ** case) + 0.01 * (case % 3)
+            ),
         )
         for case in cases
         for turn in range(1, turns + 1)
@@ -97,6 +100,16 @@ def test_one_run_alone_is_compared_within_itself() -> None:
 def test_other_turns_are_refused() -> None:
     with pytest.raises(InputError, match="one has 3 turns and long has 5"):
         compare([ONE, results("long", {"dpo": chats(1, turns=5)})])
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("sampling", "sampling of the replies is not the same"), ("checks", "checks of what users say are not the same")],
+)
+def test_other_sampling_and_other_checks_are_refused(name: str, told: str) -> None:
+    one = results("one", {"base": chats(0)}, setting=RULES | {name: "some"})
+    with pytest.raises(InputError, match=rf"{told}: some in one, others in other.*benchmark\.(max_tokens|checks)"):
+        compare([one, results("other", {"dpo": chats(1)}, setting=RULES | {name: "others"})])
 
 
 @pytest.mark.parametrize("role", ["user", "judge"])

@@ -34,7 +34,7 @@ NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).filter(lam
 
 
 def chats(scores: list[float | None], cases: int = 4) -> list[TurnRow]:
-    """The same scores, turn by turn, with every case but for a little."""
+    """The same scores, turn by turn, with every case but for a little, and that little is each model's own."""
     return [
         TurnRow(
             case=f"person{case}",
@@ -42,11 +42,15 @@ def chats(scores: list[float | None], cases: int = 4) -> list[TurnRow]:
             user="Hello",
             reply="one two",
             disclosure=Disclosure(turn=turn),
-            verdict=None if score is None else Verdict(score=score + 0.01 * case, penalties={"stuffing": 0.5}),
+            verdict=None if score is None else Verdict(score=scored(score, case), penalties={"stuffing": 0.5}),
         )
         for case in range(cases)
         for turn, score in enumerate(scores, 1)
     ]
+
+
+def scored(score: float, case: int) -> float:
+    return score * (0.99 if case % 2 else 1.01) + 0.01 * case
 
 
 @cache

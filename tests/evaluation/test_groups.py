@@ -48,5 +48,12 @@ def test_who_shares_a_text_belongs_together_and_the_unknown_to_nobody() -> None:
     clusters = clusters_of_people([one.id for one in people], {one.id: one for one in people})
     assert clusters.profiles is not None and list(clusters.profiles) == [0, 0, 1, 1, 2, 2]
     assert clusters.personalities is not None and list(clusters.personalities) == [0, 1, 0, 1, 0, 1]
+    told = [
+        person(f"They own {boats} boats.", text)
+        for boats in range(3)
+        for text in ("She is calm and trusts her friends.", "He is calm and trusts his friends.", "He is loud.")
+    ]
+    both = clusters_of_people([one.id for one in told], {one.id: one for one in told})
+    assert both.personalities is not None and list(both.personalities) == [0, 0, 1] * 3
     assert clusters_of_people(["a", "b"], {}).dimensions == ()
     assert membership(["a"] * 9, {}) == {}

@@ -10,12 +10,14 @@ from interalign.evaluation.crossed import Clusters
 from interalign.evaluation.measures import (
     bounds_of,
     case_means,
+    counterfactuals_of,
     difference_bounds_of,
     noise_floors,
     ratios_of,
     reached_of,
 )
 from interalign.evaluation.rows import Counterfactual, Induction, TurnRow
+from interalign.evaluation.statistics import Ratio, resample
 from interalign.roles.judge import Verdict
 from interalign.roles.ledger import Disclosure
 
@@ -58,6 +60,13 @@ def test_the_first_turn_that_meets_a_person() -> None:
     assert reached.never.value == 0.25  # one of the four who were judged at all
 
 
+def test_whether_a_person_is_never_met_is_unknown_while_verdicts_are_missing() -> None:
+    scores = array([1, 4], [1, NAN], [NAN, 4], [1, 1], [2, NAN])[None]
+    (reached,) = reached_of(scores, Clusters(), resamples=100, seed=0)
+    assert reached.never.value == pytest.approx(1 / 3)  # of the first, the third and the fourth
+    assert reached.turn.value == 2
+
+
 def test_who_is_met_by_less_than_half_has_no_median() -> None:
     scores = array([1, 1], [1, 1], [1, 1], [4, 4])[None]
     (reached,) = reached_of(scores, Clusters(), resamples=100, seed=0)
@@ -72,12 +81,38 @@ def test_what_rows_tell_beside_the_score() -> None:
         row("b", 1, 3, controls={"constant": Counterfactual(reply="x")}),
     ]
     ratios = ratios_of([rows], {"a": 0, "b": 1}, 2)
-    assert list(ratios) == ["mind_reading", "helpfulness", "precision", "recall", "control:constant"]
+    assert list(ratios) == [
+        "mind_reading", "helpfulness", "precision", "recall", "control:constant", "against:constant"
+    ]  # fmt: skip
     assert (ratios["mind_reading"].sums.sum(), ratios["mind_reading"].counts.sum()) == (1, 2)
     assert (ratios["precision"].sums[0, 0, 0], ratios["precision"].counts[0, 0, 0]) == (1, 2)
     assert (ratios["recall"].sums[0, 0, 0], ratios["recall"].counts[0, 0, 0]) == (3, 4)
     assert ratios["control:constant"].counts.sum() == 1
+    assert (ratios["against:constant"].sums.sum(), ratios["against:constant"].counts.sum()) == (1, 1)
     assert ratios_of([[row("a", 1, 3)]], {"a": 0}, 1) == {}
+
+
+def test_a_control_is_compared_by_the_replies_that_were_both_judged() -> None:
+    rows = [
+        row(case, 1, score, controls={"constant": Counterfactual(reply="x", verdict=Verdict(score=5))})
+        for case, score in (("a", 5), ("b", None), ("c", None))
+    ]
+    rows += [row("d", 1, 1, controls={"constant": Counterfactual(reply="x")})]
+    place = {case: index for index, case in enumerate("abcd")}
+    al = Ratio.of(array([5], [NAN], [NAN], [1])[None])
+    drawn = resample({"al": al, **ratios_of([rows], place, 1)}, Clusters(), resamples=50)
+    (control,) = counterfactuals_of(drawn, 0, Clusters())
+    assert (control.name, control.mean_al.value, control.difference.value) == ("constant", 5, 0)
+
+
+def test_repeats_are_compared_by_the_turns_that_both_have() -> None:
+    told: dict[int, dict[int, float | None]] = {0: {1: 1, 2: 5}, 1: {1: 1.5, 2: None}, 2: {1: None, 2: None}}
+    rows = [row("a", turn, score, repeat=repeat) for repeat, turns in told.items() for turn, score in turns.items()]
+    rows += [row("b", 1, 1), row("b", 2, 5, repeat=1)]
+    (floor,) = noise_floors([rows], {"a": 0, "b": 1}, Clusters(), resamples=50, seed=0)
+    assert floor is not None and floor.cases == 1
+    assert floor.difference.value == pytest.approx(0.5)
+    assert floor.sd.value == pytest.approx(np.std([1, 1.5], ddof=1))
 
 
 def test_the_noise_is_what_two_runs_differ_by() -> None:
@@ -93,4 +128,8 @@ def test_the_noise_is_what_two_runs_differ_by() -> None:
     assert floor.cases == 2
     assert floor.difference.value == pytest.approx(0.6)
     assert floor.sd.value == pytest.approx(np.sqrt((0.4**2 / 2 + 0.8**2 / 2) / 2))
+    thrice = [row("a", 1, score, repeat=repeat) for repeat, score in enumerate((1, 2, 4))]
+    (floor,) = noise_floors([thrice], {"a": 0}, Clusters(), resamples=50, seed=0)
+    assert floor is not None
+    assert (floor.difference.value, floor.sd.value) == pytest.approx((2, np.std([1, 2, 4], ddof=1)))
     assert noise_floors([once], {"a": 0, "b": 1, "c": 2}, Clusters(), resamples=50, seed=0) == (None,)

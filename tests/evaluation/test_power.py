@@ -7,13 +7,40 @@ import pytest
 from rich.console import Console
 
 from interalign.errors import InputError
+from interalign.evaluation.measures import NoiseFloor
 from interalign.evaluation.power import RULE_BASED, Spreads, plan, plan_table, power_of, spreads_of
 from interalign.evaluation.rows import TurnRow
-from interalign.evaluation.summary import summarise
+from interalign.evaluation.statistics import Estimate
+from interalign.evaluation.summary import ModelSummary, PairDifference, Summary, summarise
 from interalign.roles.judge import Verdict
 from interalign.roles.ledger import Disclosure
 
+NOTHING = Estimate()
 SPREADS = Spreads(between=0.5, correlation=0.5, residual=0.2, profile_share=0.3, personality_share=0.2, source="here")
+
+
+def summary_with(residual: float, profile_share: float, personality_share: float) -> Summary:
+    """Of two models whose cases have variance 1/2 each and whose difference has variance 1."""
+    levels = dict.fromkeys(("mean_al", "ir", "r2", "n_ir", "gap", "uptake"), NOTHING)
+    floor = NoiseFloor(cases=9, difference=NOTHING, sd=Estimate(value=residual))
+    models = tuple(
+        ModelSummary.model_validate(
+            {"name": name, "kind": "model", "cases": 9, "missing": 0, "al": (), "case_sd": sqrt(0.5), "noise": floor}
+            | levels
+        )
+        for name in ("a", "b")
+    )
+    pair = PairDifference(
+        first="a",
+        second="b",
+        al=(),
+        mean_al=NOTHING,
+        ir=NOTHING,
+        case_sd=1.0,
+        profile_share=profile_share,
+        personality_share=personality_share,
+    )
+    return Summary(world="w", turns=1, baseline="a", resamples=1, seed=0, models=models, pairs=(pair,))
 
 
 def test_the_textbook_case() -> None:
@@ -59,7 +86,9 @@ def test_a_table_tells_where_its_numbers_come_from() -> None:
     with console.capture() as captured:
         console.print(plan_table(plan(0.2, SPREADS.model_copy(update={"personality_share": 0.7}))))
     text = captured.get()
-    assert "From: here" in text.replace("\n", " ") and "too few: 5 personalities" in text and "…" not in text
+    told = " ".join(text.split())
+    assert "Measured with: here" in told and "5 personalities are too few, however many" in told and "…" not in text
+    assert "x 5 personalities" not in text and max(map(len, text.splitlines())) <= 80
     assert plan(0.2).spreads == RULE_BASED
 
 
@@ -93,5 +122,45 @@ def test_spreads_are_read_from_a_summary() -> None:
     deviation = float(np.std(np.subtract(two, one), ddof=1))
     assert 2 * found.between**2 * (1 - found.correlation) == pytest.approx(deviation**2)
     assert found.residual == pytest.approx(0)  # the repeats are equal
+    assert found.profile_share == found.personality_share == 0
     with pytest.raises(InputError, match="differ does not stand"):
         spreads_of(summary, "a", "c")
+
+
+def test_what_one_model_lacks_is_no_spread_of_the_difference() -> None:
+    def rows(late: float | None) -> list[TurnRow]:
+        return [
+            TurnRow(
+                case=f"p{case}",
+                turn=turn,
+                user="Hi",
+                reply="Ho",
+                disclosure=Disclosure(turn=turn),
+                verdict=None if score is None else Verdict(score=score),
+            )
+            for case, level in enumerate((1.0, 2.0, 3.0, 4.0))
+            for turn, score in ((1, level), (2, late if case % 2 else 5.0))
+        ]
+
+    summary = summarise({"a": rows(5.0), "b": rows(None)}, baseline="a", world="w", resamples=100)
+    (pair,) = summary.pairs
+    assert (pair.mean_al.value, pair.case_sd) == (0, 0)
+    assert summary.model("b").difference == pair.mean_al
+    assert pair.bounds is not None and (pair.bounds.low, pair.bounds.high) == (-1, 0)
+
+
+@pytest.mark.parametrize(("share", "noise", "expected"), [(0.3, 0.0, 0.3), (0.3, 0.25, 0.4), (0.9, 0.25, 1.0)])
+def test_the_share_of_a_run_becomes_one_of_what_lasts(share: float, noise: float, expected: float) -> None:
+    # Two models that differ with variance 1 from case to case, `noise` of which does not come again.
+    found = spreads_of(summary_with(sqrt(noise / 2), 0.0, share), "a", "b")
+    assert (found.once, found.noise) == pytest.approx((1, noise))
+    assert (found.profile_share, found.personality_share) == pytest.approx((0, expected))
+    assert found.effects(1)[1] == pytest.approx(min(share, 1 - noise))
+
+
+def test_shares_of_what_lasts_are_never_more_than_all() -> None:
+    found = spreads_of(summary_with(0.5, 0.3, 0.6), "a", "b")
+    assert (found.profile_share, found.personality_share) == pytest.approx((1 / 3, 2 / 3))
+    assert found.effects(10**9)[2] == pytest.approx(0, abs=1e-6)
+    unsteady = spreads_of(summary_with(1.0, 0.3, 0.6), "a", "b")
+    assert (unsteady.profile_share, unsteady.personality_share) == (0, 0)

@@ -10,11 +10,11 @@ from benchmarks.evaluation_statistics import CROSSED, DESIGNS, WORLDS, Deviation
 from interalign.evaluation.crossed import Clusters
 from interalign.evaluation.metrics import alignment_level, curve_metrics
 from interalign.evaluation.statistics import (
-    Drawn,
     Estimate,
     Ratio,
     Samples,
     bootstrap,
+    difference_of,
     estimates_of,
     holm,
     mean_over_turns,
@@ -203,18 +203,66 @@ def test_no_interval_passes_the_end_of_the_scale() -> None:
 
 def test_pairs_are_mirrored_when_they_are_turned_around() -> None:
     samples = clustered()
-    al = resample(samples.ratios, CROSSED, resamples=500, seed=3)["al"]
-    forwards = pair_estimates(al.model(0), al.model(1), CROSSED)
-    backwards = pair_estimates(al.model(1), al.model(0), CROSSED)
+    drawn = resample(samples.ratios, CROSSED, resamples=500, seed=3)
+    forwards = pair_estimates(difference_of(drawn, samples, 0, 1), CROSSED)
+    backwards = pair_estimates(difference_of(drawn, samples, 1, 0), CROSSED)
     for one, other in zip([*forwards.al, forwards.ir], [*backwards.al, backwards.ir], strict=True):
         assert one.value is not None and one.low is not None and one.high is not None
         assert (other.value, other.low, other.high) == pytest.approx((-one.value, -one.high, -one.low))
         assert one.p == other.p
 
 
+def test_a_difference_is_of_the_replies_that_both_have_a_score_for() -> None:
+    first = np.repeat([5.0, 1.0], 4)[None, :, None].repeat(2, axis=2)
+    second = np.where(first > 4, first, np.nan)
+    samples = samples_of(np.concatenate([first, second]))
+    drawn = resample(samples.ratios, Clusters(), resamples=100, seed=0)
+    pair = pair_estimates(difference_of(drawn, samples, 0, 1), Clusters())
+    assert [one.value for one in (*pair.al, pair.mean_al, pair.ir)] == [0, 0, 0, 0]
+    first_model, second_model = bootstrap(samples, baseline=0, resamples=100)
+    assert (first_model.mean_al.value, second_model.mean_al.value) == (3, 5)
+    assert second_model.difference is not None and second_model.difference.value == 0
+    assert second_model.ir_difference is not None and second_model.ir_difference.value == 0
+
+
+@given(st.integers(0, 10_000), st.permutations(range(3)))
+def test_what_only_one_model_has_moves_no_difference(seed: int, order: list[int]) -> None:
+    random = np.random.default_rng(seed)
+    scores = random.normal(3, 1, (3, 6, 3))
+    scores[random.random(scores.shape) < 0.3] = np.nan
+    one, other = order[:2]
+    alone = np.where(np.isnan(scores[other]), 5.0, np.nan)
+    more = scores.copy()
+    more[one] = np.where(np.isnan(scores[one]), alone, scores[one])
+    gains = [
+        difference_of(resample(samples.ratios, Clusters(), resamples=3), samples, one, other).draws[0]
+        for samples in map(samples_of, (scores, more))
+    ]
+    np.testing.assert_array_equal(*gains)
+
+
+@pytest.mark.parametrize(("cases", "known"), [(2, False), (9, False), (10, True)])
+def test_few_cases_that_do_not_differ_are_not_sure_of_anything(cases: int, known: bool) -> None:
+    levels = noise(1, cases, 3)
+    _, better = bootstrap(samples_of(np.concatenate([levels, levels + 0.1])), baseline=0, resamples=200)
+    assert better.difference is not None and better.difference.value == pytest.approx(0.1)
+    assert better.difference.excludes_zero is known and (better.difference.p is not None) is known
+    assert (better.gap.low is not None) is known
+    assert better.mean_al.low is not None  # the cases themselves do differ
+
+
+def test_cases_that_lack_a_number_do_not_make_it_surer() -> None:
+    scores = np.full((1, 60, 1), np.nan)
+    scores[0, :9] = 4
+    (estimates,) = bootstrap(samples_of(scores), resamples=200)
+    assert estimates.mean_al == Estimate(value=4)
+    (soon,) = medians(scores[:, :, 0], Clusters(), resamples=200)
+    assert soon == Estimate(value=4)
+
+
 def test_p_values_are_small_exactly_where_the_interval_excludes_zero() -> None:
     drawn = resample({"gain": Ratio.of(noise(300, 30, 1, seed=4) - 3)}, Clusters(), resamples=999, seed=5)["gain"]
-    statistics = Drawn(draws=drawn.draws[:, :, 0], influence=drawn.influence[:, :, 0])
+    statistics = mean_over_turns(drawn)
     found = estimates_of(statistics, Clusters(), tested=True)
     p_values = [one.p for one in found if one.p is not None]
     assert len(p_values) == 300 and min(p_values) > 0

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 from rich.console import Console
 
@@ -29,7 +31,7 @@ def row(case: str, turn: int, score: float | None, **more: object) -> TurnRow:
     return TurnRow.model_validate({"case": case, "turn": turn, **known, **more})
 
 
-def chats(lift: float, turns: int = 3, cases: int = 8) -> list[TurnRow]:
+def chats(lift: float, turns: int = 3, cases: int = 12) -> list[TurnRow]:
     return [
         row(
             f"person{case}",
@@ -54,7 +56,7 @@ def example(turns: int = 3) -> Summary:
 def test_a_summary_holds_levels_differences_and_counts() -> None:
     summary = example()
     base, tuned = summary.model("base"), summary.model("tuned")
-    assert (summary.turns, tuned.cases, tuned.missing) == (3, 8, 0)
+    assert (summary.turns, tuned.cases, tuned.missing) == (3, 12, 0)
     assert tuned.ir.value == pytest.approx(0.2)
     assert tuned.difference is not None and tuned.difference.low == pytest.approx(1)
     assert tuned.relative == pytest.approx(1 / base.mean_al.value if base.mean_al.value else None)
@@ -92,8 +94,8 @@ def test_a_summary_survives_its_file() -> None:
 
 
 def test_models_that_met_other_people_are_refused_by_name() -> None:
-    with pytest.raises(InputError, match=r"'tuned' has no rows of 2 of 8 persons \(person6, person7\)"):
-        summary_of({"base": chats(0), "tuned": chats(1, cases=6)})
+    with pytest.raises(InputError, match=r"'tuned' has no rows of 2 of 12 persons \(person10, person11\)"):
+        summary_of({"base": chats(0), "tuned": chats(1, cases=10)})
 
 
 @pytest.mark.parametrize(
@@ -266,7 +268,7 @@ def test_summaries_of_older_versions_still_load() -> None:
             del estimate["p"]
     old = Summary.model_validate(dumped)
     assert old.model("tuned").mean_al == example().model("tuned").mean_al
-    assert UNDEFINED in markdown(old) and old.pairs == ()
+    assert "| baseline |" in markdown(old) and old.pairs == ()
     assert table(old).row_count > 0
 
 
@@ -291,3 +293,70 @@ def test_a_full_table_fits_into_a_terminal() -> None:
     assert "age: 25-34" in text and "Noise: " in text
     assert group_table(example()) is None
     assert "| dpo − sft |" in markdown(summary) and "**10.0%" in markdown(summary)
+
+
+def printed(summary: Summary, width: int = 80) -> str:
+    console = Console(width=width)
+    with console.capture() as captured:
+        console.print(table(summary, width))
+    return captured.get()
+
+
+def rules_of(text: str) -> list[int]:
+    return [place for place, line in enumerate(text.splitlines()) if re.fullmatch(r"\s*─+\s*", line)]
+
+
+def flat(score: float = 3) -> list[TurnRow]:
+    return [row(f"person{case}", turn, score, swapped=Verdict(score=2)) for case in range(12) for turn in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("summary", [example(10), everything()])
+def test_a_wide_terminal_has_fewer_tables_and_each_stands_for_itself(summary: Summary) -> None:
+    narrow, wide = printed(summary, 80), printed(summary, 120)
+    assert max(map(len, narrow.splitlines())) <= 80 < max(map(len, wide.splitlines())) <= 120
+    shown = [len(re.findall(r"AL\(\d+\)", text)) / len(rules_of(text)) for text in (narrow, wide)]
+    assert shown[0] < shown[1]
+    for text in (narrow, wide):
+        lines = text.splitlines()
+        # A header stands above each rule, and a space above the header; controls have a rule of their own.
+        heads = [place for place in rules_of(text) if lines[place - 1].strip().startswith(("model", "pair", "missing"))]
+        assert all(place == 1 or not lines[place - 2].strip() for place in heads)
+        assert all(later - earlier > 1 for earlier, later in zip(rules_of(text), rules_of(text)[1:], strict=False))
+
+
+def test_ranges_have_one_form() -> None:
+    for text in (printed(everything()), markdown(everything()), printed(example())):
+        assert re.search(r"\d to \+?\d", text) and not re.search(r"\d\N{EN DASH}", text)
+
+
+def test_one_model_has_no_baseline() -> None:
+    for text in (printed(summary_of({"base": flat()})), markdown(summary_of({"base": flat()}))):
+        assert "aseline" not in text
+    alone = printed(summary_of({"base": chats(0), "mirror": chats(0.3)}))
+    assert "aseline" not in alone and "mirror" in alone
+
+
+def test_the_baseline_is_named_with_the_reason() -> None:
+    told = " ".join(printed(example()).split())
+    assert "Baseline: base, the model before training." in told
+    rows = {"one": chats(0), "two": chats(1)}
+    told = " ".join(printed(summarise(rows, baseline="one", world=WORLD, resamples=50)).split())
+    assert "Baseline: one, the first of the models." in told and "one 1.7" in told
+
+
+def test_only_columns_that_are_shown_are_explained() -> None:
+    text = printed(example())
+    assert "share of the complaints" in text and "claim what the user" not in text and "chance alone" not in text
+    assert "claim what the user" in printed(everything()) and "chance alone" in printed(everything())
+
+
+def test_why_a_value_is_not_there_is_told_once() -> None:
+    text = printed(summary_of({"base": flat()}))
+    assert UNDEFINED not in text
+    (why,) = [line for line in text.splitlines() if "flat curve" in line]
+    assert "N-IR, R2 (a flat curve has none)" in why and "not shown" in why
+    some = printed(summary_of({"base": chats(0), "tuned": flat(4)}))
+    (why,) = [line for line in some.splitlines() if "flat curve" in line]
+    assert why.startswith(UNDEFINED)
+    once = " ".join(printed(summary_of({"base": chats(0, 1)})).split())
+    assert "IR, N-IR, R2 (a line needs two judged turns)" in once

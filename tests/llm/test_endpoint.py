@@ -378,6 +378,11 @@ def test_what_a_server_refuses_with_and_without_a_schema_is_a_model_error() -> N
     assert len(server.bodies) == 2
 
 
+def test_a_message_that_is_not_heard_of_is_refused() -> None:
+    with serving(error(403, "flagged by moderation")) as server:
+        assert failure(server).refused
+
+
 @pytest.mark.parametrize(("status", "refused"), [(400, True), (413, True), (422, True), (401, False), (500, False)])
 def test_a_refusal_of_this_very_request_is_told_from_an_outage(status: int, refused: bool) -> None:
     with serving(error(status, retry_after_ms="1")) as server:

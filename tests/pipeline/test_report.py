@@ -24,8 +24,8 @@ def reported(root: Path, player: ModelConfig | None) -> str:
 
 def test_who_judged_is_told_with_a_warning(tmp_path: Path) -> None:
     page = reported(tmp_path / "run", LocalConfig(checkpoint="tiny"))
-    assert "The judge is a language model: tiny (temperature 0)." in page
-    assert "<dt>User</dt><dd>tiny (temperature 0.9)</dd>" in page
+    assert "The judge is a language model: tiny in this process (temperature 0, max_tokens 100)." in page
+    assert "<dt>User</dt><dd>tiny in this process (temperature 0.9, max_tokens 200)</dd>" in page
     assert "These people are simulated." in page
 
 

@@ -22,6 +22,7 @@ from interalign.pipeline.rescore import Rescoring, estimate_rescoring, judge_fol
 from interalign.pipeline.results import read_results
 from interalign.pipeline.work import Work
 from interalign.recipe import Recipe, load_recipe
+from interalign.roles.llm.player import WeightedModel
 from interalign.run import RunFolder, read_json, read_jsonl, write_jsonl
 from tests.evaluation.finished import CONFIG, MODELS, SEED, finished_run, played
 from tests.llm.servers import FaultyServer, Reply, completion, error, serving
@@ -217,3 +218,14 @@ def test_a_judge_is_filed_under_the_names_of_its_models() -> None:
     assert judge_folder(SCRIPTED.model_copy(update={"weighted": True})) == "a-script+weighted"
     judge = environment_played_by(LocalConfig(checkpoint="../some where/big:model")).judge
     assert judge_folder(judge) == "some-where-big-model"
+
+
+def test_a_judge_of_the_same_name_on_another_server_is_another(tmp_path: Path, on_server: JudgeConfig) -> None:
+    run = finished_run(tmp_path / "run")
+    judged(run, on_server)
+    elsewhere = EndpointConfig(base_url="http://localhost:9/v1", model="rater", max_retries=0)
+    other = on_server.model_copy(update={"models": (WeightedModel(model=elsewhere),)})
+    longer = on_server.model_copy(update={"sampling": on_server.sampling.model_copy(update={"max_tokens": 7})})
+    for one in (other, longer):
+        with pytest.raises(InputError, match="verdicts of another judge"):
+            judged(run, one)

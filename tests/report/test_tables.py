@@ -56,7 +56,7 @@ def test_pairs_are_those_of_models_and_tell_p_and_the_turns(llm: Evaluation, rul
     assert len(shown) == 6 and len(rows(pair_table(rules.summary))) == 3
     last = next(row for row in shown if row.name == "dpo \N{MINUS SIGN} base")
     assert last.cells[0].value.startswith("+") and " to " in last.cells[0].interval
-    assert last.cells[1].value == "0.005"  # the least that 400 resamples can give
+    assert 0.005 <= float(last.cells[1].value) < 0.05  # 0.005 is the least that 400 resamples can give
     assert last.cells[4].value == turns_in_words(differing_turns(llm.summary.pairs[2]))
     assert [row.red for row in shown] == ["dpo" in row.name for row in shown]
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -17,6 +19,7 @@ from interalign.evaluation.rows import TurnRow
 from interalign.evaluation.summary import Summary
 from interalign.pipeline.evaluate import Evaluation
 from interalign.run import RunFolder, read_json, read_jsonl, write_jsonl
+from tests.llm.servers import Reply, error
 from tests.simulation.faulty_roles import REFUSAL, RoleServer, journalled_calls, people, playing, same_call
 
 Run = Callable[..., tuple[int, str]]
@@ -134,6 +137,32 @@ def test_a_budget_stops_and_a_larger_one_goes_on(evaluate: Run, tmp_path: Path) 
         assert len(server.bodies) == 2 * calls
     for name in ("mine/verdicts.jsonl", "summary.json"):
         assert (run.eval / name).read_bytes() == (whole.eval / name).read_bytes()
+
+
+class Particular(RoleServer):
+    """Turns down every other request of a judge, always the same ones, as a filter of contents does."""
+
+    def next_reply(self, body: bytes, key: str | None) -> Reply:
+        reply = super().next_reply(body, key)
+        messages = json.dumps(json.loads(body)["messages"])
+        # Without a schema, too, which the client leaves out where a request is refused with one.
+        if "<reply>" not in messages or hashlib.sha256(messages.encode()).digest()[0] % 2:
+            return reply
+        return error(400, "filtered")
+
+
+def test_what_a_server_turns_down_is_missing_however_often_the_command_is_run(evaluate: Run, tmp_path: Path) -> None:
+    with playing(Particular()) as server:
+        run = folder_with_people(tmp_path / "run")
+        code, said = evaluate(run, server)
+        assert code == 0, said
+        before = len(server.bodies)
+        code, said = evaluate(run, server)
+        # Those only that were turned down are asked again, one after the other.
+        assert code == 0 and len(server.bodies) - before > 10, said
+    rows = rows_of(run)
+    assert any(row.verdict is None for row in rows) and any(row.verdict for row in rows)
+    assert all(row.failure is None for row in rows)
 
 
 def test_a_server_that_is_gone_is_told_once(evaluate: Run, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,14 +21,15 @@ from interalign.cli.console import (
     err,
     escaped,
     out,
+    say,
     say_call,
     work_in,
 )
 from interalign.cli.usage import show_usage
-from interalign.errors import InputError
+from interalign.errors import BudgetSpent, InputError, Interrupted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from interalign.conversations.environment import EnvironmentRoles
     from interalign.evaluation.summary import Summary
@@ -39,8 +42,14 @@ if TYPE_CHECKING:
 __all__ = ["evaluate", "model_named", "show_summary"]
 
 _RULES = "rules"
+_RECIPE = "recipe.toml"
 _SCRIPTED = "scripted"
-_WHAT = "MODEL@URL (an OpenAI-compatible server), inspect:PROVIDER/MODEL, a checkpoint folder or a hub name"
+_WHAT = (
+    "MODEL@URL (an OpenAI-compatible server), inspect:PROVIDER/MODEL, a checkpoint folder, a hub name, or scripted (a "
+    "script, to see how it goes: free, at once, offline)"
+)
+_WIDEST = 120
+"""Columns beyond which lines are hard to read."""
 
 
 def evaluate(
@@ -59,7 +68,10 @@ def evaluate(
     ] = None,
     user: Annotated[
         str | None,
-        typer.Option("--user", help="Who plays the user, in the same words, or rules. Default: the recipe's."),
+        typer.Option(
+            "--user",
+            help="Who plays the user, in the same words, or rules (who need people of a run). Default: the recipe's.",
+        ),
     ] = None,
     judge: Annotated[
         str | None, typer.Option("--judge", help="Who judges, in the same words, or rules. Default: the recipe's.")
@@ -104,21 +116,30 @@ def evaluate(
     if estimate or show_prompts:
         _rehearse(RunFolder(folder), chosen, names, extra, prices, prompts=show_prompts)
         return
-    with work_in(folder, chosen) as work:
+    before = _text_of(folder / _RECIPE)
+    with work_in(folder, chosen) as work, _taken_back(work, before):
         _evaluate(work, names, extra, cap, prices)
+    _show_ways_on(folder, chosen)
 
 
 def show_summary(summary: Summary) -> None:
-    """Print the table and what it comes to."""
+    """Print what it comes to, and below it the tables that it comes from."""
     from interalign.evaluation.summary import table
     from interalign.report.finding import finding
 
-    out.print()
-    out.print(table(summary))
+    width = min(out.width, _WIDEST)
     found = finding(summary)
-    out.print(f"[bold]{escaped(found.headline)}[/bold]", highlight=False)
+    out.print()
+    out.print(f"[bold]{_flowing(found.headline)}[/bold]", highlight=False, width=width)
     for sentence in found.support:
-        out.print(escaped(sentence), highlight=False)
+        out.print(_flowing(sentence), highlight=False, width=width)
+    out.print()
+    out.print(table(summary, width), width=width)
+
+
+def _flowing(sentence: str) -> str:
+    # A terminal breaks lines at these spaces, too.
+    return escaped(sentence.replace("\N{NO-BREAK SPACE}%", "%"))
 
 
 def model_named(what: str) -> ModelConfig:
@@ -148,11 +169,67 @@ def _evaluate(
     summary = judge(work, names, extra, budget=budget, prices=prices)
     told = read_json(work.run.eval / "evaluation.json", Evaluation)
     show_summary(summary)
-    if not work.recipe.benchmark.by_rules:
+    if work.recipe.benchmark.by_rules:
         out.print()
+    else:
         show_usage("", told.usage, (*ROLES, TESTED))
         for name, count in told.faults.items():
             err.print(escaped(f"{name}: {count:,}; none of it counts against a model."), highlight=False)
+
+
+def _text_of(path: Path) -> str | None:
+    return path.read_text(encoding="utf-8") if path.exists() else None
+
+
+@contextmanager
+def _taken_back(work: Work, before: str | None) -> Iterator[None]:
+    """Put back the folder's recipe where the command failed and has no results.
+
+    The next command would take what this one was told for the folder's own, silently. One that was stopped by its
+    user, or by its budget, goes on by its own recipe.
+    """
+    from interalign.run import write_text
+
+    results, heard = _results(work), len(work.journal)
+    try:
+        yield
+    except BaseException as error:
+        wanted = isinstance(error, (Interrupted, BudgetSpent, KeyboardInterrupt)) and len(work.journal) > heard
+        if _results(work) == results and not wanted:
+            path = work.run.root / _RECIPE
+            if before is None:
+                path.unlink(missing_ok=True)
+            else:
+                write_text(path, before)
+        raise
+
+
+def _results(work: Work) -> dict[Path, int]:
+    """Whose results lie there, and since when."""
+    return {path: path.stat().st_mtime_ns for path in work.run.eval.rglob("verdicts.jsonl")}
+
+
+def _show_ways_on(folder: Path, recipe: Recipe) -> None:
+    """Where the results lie, and what may be done with them."""
+    where = "" if folder == DEMO else f" --out {folder}"
+    say(f"Results: {folder / 'eval'}   A page of them: interalign report{where}")
+    say(f"More: interalign results {folder}, compare {folder} OTHER_RUN, {_judge_test(recipe)}")
+
+
+def _judge_test(recipe: Recipe) -> str:
+    """How the judge of a recipe is tested."""
+    from interalign.llm.backends import LocalConfig, ScriptedConfig
+    from interalign.llm.endpoint import EndpointConfig
+
+    roles = recipe.benchmark.roles
+    if roles is None or roles.judge is None:
+        return "judge test --rules"
+    model = roles.judge.models[0].model
+    if isinstance(model, EndpointConfig):
+        return f"judge test --model {model.model} --base-url {model.base_url}"
+    if isinstance(model, LocalConfig):
+        return f"judge test --model {model.checkpoint}"
+    return "judge test --scripted" if isinstance(model, ScriptedConfig) else "judge test --model JUDGE"
 
 
 def _models(said: Sequence[str]) -> tuple[list[str], dict[str, ModelConfig]]:
@@ -206,19 +283,40 @@ def _with(
     turns: int | None,
     plain: bool,
 ) -> Recipe:
-    from interalign.evaluation.benchmark import PACKAGED
     from interalign.recipe import changed
 
     said: dict[str, Any] = {}
     if roles is not None or user is not None or judge is not None:
         said["roles"] = _roles(recipe.benchmark.roles, roles, user, judge)
     if cases is not None:
-        said["cases"] = cases if cases == PACKAGED else str(Path(cases).absolute())
+        said["cases"] = _cases(cases)
     if turns is not None:
         said["turns"] = turns
     if plain:
         said["controls"] = False
     return changed(recipe, {"benchmark": said}) if said else recipe
+
+
+def _cases(said: str) -> str:
+    """Who is meant: the packaged people, or the path of a file.
+
+    Raises:
+        InputError: there is neither.
+    """
+    from interalign.evaluation.benchmark import PACKAGED
+
+    if said == PACKAGED:
+        return said
+    paths = [Path(said)] if Path(said).exists() else [Path(part.strip()) for part in said.split(",")]
+    if all(path.exists() for path in paths):
+        return ",".join(str(path.absolute()) for path in paths)
+    meant = get_close_matches(said.casefold(), [PACKAGED], cutoff=0.5)
+    raise InputError(
+        f"--cases {said!r} is neither {PACKAGED} nor a file that is there.",
+        mend=f"write --cases {PACKAGED}, if that is meant."
+        if meant
+        else f"name a file of personas, or use --cases {PACKAGED}, the people who come with interalign.",
+    )
 
 
 def _roles(

@@ -24,15 +24,15 @@ _WIDEST = 10_000
 
 
 def show_usage(title: str, rows: Sequence[RoleUsage], roles: Sequence[str]) -> None:
-    """Print what the roles use, in the order of `roles`.
+    """Print what the roles use, in the order of `roles`; where nothing is paid for, without a column of money.
 
     Numbers are never cut: names fold, and what is least asked for is left out, before that.
     """
-    cached = any(row.cached_tokens for row in rows)
+    cached, paid = any(row.cached_tokens for row in rows), any(row.usd != 0 for row in rows)
     rows = sorted(rows, key=lambda one: roles.index(one.role))
-    table = _usage(title, rows, cached=cached)
+    table = _usage(title, rows, cached=cached, paid=paid)
     if cached and _least_width(table, rows) > out.width:
-        table = _usage(title, rows, cached=False)
+        table = _usage(title, rows, cached=False, paid=paid)
     least = _least_width(table, rows)
     table.width = least if least > out.width else None
     out.print(table, crop=False)
@@ -44,20 +44,22 @@ def _least_width(table: Table, rows: Sequence[RoleUsage]) -> int:
     return whole - longest + min(longest, _LEAST_NAME)
 
 
-def _usage(title: str, rows: Sequence[RoleUsage], *, cached: bool) -> Table:
+def _usage(title: str, rows: Sequence[RoleUsage], *, cached: bool, paid: bool) -> Table:
     table = Table(title=title or None, box=box.SIMPLE)
     table.add_column("role", no_wrap=True)
     table.add_column("model", overflow="fold")
-    for name in ("calls", "prompt\ntokens", *(("of these\ncached",) if cached else ()), "written\ntokens", "US$"):
+    for name in ("calls", "prompt\ntokens", *(("of these\ncached",) if cached else ()), "written\ntokens"):
         table.add_column(name, justify="right", no_wrap=True)
+    if paid:
+        table.add_column("US$", justify="right", no_wrap=True)
 
     def add(role: str, model: str, of: Sequence[RoleUsage]) -> None:
         counts = [sum(row.calls for row in of), sum(row.prompt_tokens for row in of)]
         counts += [sum(row.cached_tokens for row in of)] if cached else []
         counts += [sum(row.completion_tokens for row in of)]
         known = [row.usd for row in of if row.usd is not None]
-        usd = _money(sum(known) if len(known) == len(of) else None)
-        table.add_row(role, escaped(model), *(f"{count:,}" for count in counts), usd)
+        usd = [_money(sum(known) if len(known) == len(of) else None)] if paid else []
+        table.add_row(role, escaped(model), *(f"{count:,}" for count in counts), *usd)
 
     for row in rows:
         add(row.role, row.model, [row])

@@ -6,7 +6,7 @@ goes with them only; a language model may judge either.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -16,7 +16,7 @@ from pydantic import model_validator
 from interalign.conversations.cast import Wrap, open_players
 from interalign.conversations.checks import ChecksConfig
 from interalign.conversations.turn import Checker
-from interalign.llm.backends import ModelConfig, ScriptedConfig
+from interalign.llm.backends import ModelConfig
 from interalign.llm.model import ChatModel, Sampling
 from interalign.messages import Chat, Value
 from interalign.personas.persona import Persona
@@ -132,7 +132,7 @@ def roles_of(roles: EnvironmentRoles | None, *, helpfulness: bool = False) -> di
     return {name: config for name, config in played.items() if config is not None}
 
 
-def prompts_of(played: Mapping[str, RoleConfig]) -> dict[str, str]:
+def prompts_of(played: Iterable[str]) -> dict[str, str]:
     """The name of each role's instructions and script."""
     return {role: _PROMPTS.get(role, role) for role in played}
 
@@ -198,11 +198,6 @@ def environment_of(players: Mapping[str, Player], roles: EnvironmentRoles, check
         inducer=LLMInducer(players["inducer"]) if "inducer" in players else None,
         helpfulness=HelpfulnessRater(players["helpfulness"], weighted, free_text) if "helpfulness" in players else None,
         grader=LLMGrader(players["grader"]) if "grader" in players else None,
-        checks=checks if "user" in players and not _is_scripted(roles.user) else None,
+        checks=checks if "user" in players else None,
         checker=LLMChecker(players["checker"]) if "checker" in players else None,
     )
-
-
-def _is_scripted(role: RoleConfig | None) -> bool:
-    # A script tells what stands in the persona, in its words: the checks would find that, and little else.
-    return role is not None and all(isinstance(one.model, ScriptedConfig) for one in role.models)

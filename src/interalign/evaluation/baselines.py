@@ -37,7 +37,17 @@ from interalign.run import derive_seed
 if TYPE_CHECKING:
     from interalign.llm.encoder import Encoder
 
-__all__ = ["BASELINES", "Baseline", "BaselineConfig", "Method", "baseline", "bm25", "prompt_hashes", "without_thinking"]
+__all__ = [
+    "BASELINES",
+    "Baseline",
+    "BaselineConfig",
+    "Method",
+    "baseline",
+    "bm25",
+    "prompt_hashes",
+    "spoken",
+    "without_thinking",
+]
 
 _THOUGHT = re.compile(r"<(think|thinking)>.*?</\1>", re.DOTALL | re.IGNORECASE)
 _THOUGHT_END = re.compile(r".*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
@@ -77,14 +87,9 @@ class _Asker:
         return without_thinking(answer.text)
 
     async def reply(self, chat: Chat, seed: int) -> str:
-        """What `chat` is answered as a reply; raises RoleFailure where there is nothing but thinking."""
+        """What `chat` is answered as a reply; raises RoleFailure where there is nothing, or nothing but thinking."""
         answer = await self._ask(chat, seed, self.sampling.max_tokens)
-        reply = without_thinking(answer.text)
-        if answer.text.strip() and not reply:
-            raise RoleFailure(
-                f"{answer.model} gave nothing but thinking.", mend="raise max_tokens, so that a reply follows it."
-            )
-        return reply
+        return spoken(answer.text, answer.model)
 
     async def _ask(self, chat: Chat, seed: int, max_tokens: int) -> Answer:
         sampling = self.sampling.model_copy(update={"max_tokens": max_tokens})
@@ -122,7 +127,7 @@ class Baseline:
         """Return the reply to the last message of `chat`; persona and ledger stay out of its sight.
 
         Raises:
-            ModelError: the model gave no usable answer, or nothing but thinking.
+            ModelError: the model gave no usable answer: nothing, or nothing but thinking.
         """
         return await self.reply(chat, seed)
 
@@ -150,6 +155,20 @@ def without_thinking(text: str) -> str:
     """
     rest = _THOUGHT.sub("", text)
     return _THOUGHT_START.sub("", _THOUGHT_END.sub("", rest)).strip()
+
+
+def spoken(text: str, model: str) -> str:
+    """`text` without thinking, where anything is left of it: silence is a missing reply, and never a poor one.
+
+    Raises:
+        RoleFailure: it is empty, or nothing but thinking.
+    """
+    said = without_thinking(text)
+    if said:
+        return said
+    if text.strip():
+        raise RoleFailure(f"{model} gave nothing but thinking.", mend="raise max_tokens, so that a reply follows it.")
+    raise RoleFailure(f"{model} gave an empty reply.", mend="see what the model is, and how it is asked.")
 
 
 def prompt_hashes() -> dict[str, str]:

@@ -11,7 +11,7 @@ waited for at the end of the case.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, aclosing, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,7 +21,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import Field, model_validator
 
 from interalign.conversations.checks import ChecksConfig
-from interalign.conversations.environment import Environment, EnvironmentRoles
+from interalign.conversations.environment import Environment, EnvironmentRoles, roles_of
 from interalign.conversations.side_by_side import as_done
 from interalign.conversations.tree import Fault
 from interalign.conversations.turn import Place, speak
@@ -34,12 +34,13 @@ from interalign.evaluation.candidates import (
     MethodCandidate,
     ModelCandidate,
 )
-from interalign.evaluation.controls import counterfactuals, default_turns
+from interalign.evaluation.controls import COUNTERFACTUALS, counterfactual, default_turns
 from interalign.evaluation.induction import induction
 from interalign.evaluation.rows import Counterfactual, Induction, TurnRow
 from interalign.llm.backends import ModelConfig
 from interalign.llm.model import Sampling
 from interalign.messages import Chat, Message, Value
+from interalign.personas.gender import ungendered
 from interalign.personas.persona import Persona
 from interalign.roles.judge import Judge, Verdict
 from interalign.roles.ledger import Disclosure, Ledger, stated_so_far
@@ -121,6 +122,12 @@ class BenchmarkConfig(Value):
                 raise ValueError(f"{name} names turn {beyond[0]} of a conversation of {self.turns}")
         if self.helpfulness and (self.roles is None or self.roles.judge is None):
             raise ValueError("helpfulness is rated by a language model: name one as roles.judge")
+        roles = self.roles
+        if self.induction_turns and roles is not None and roles.user is not None and roles.grader is None:
+            raise ValueError(
+                "induction_turns: rules cannot check what is learnt of a user whom a language model plays: name one as "
+                "roles.grader"
+            )
         return self
 
     @property
@@ -157,7 +164,16 @@ def benchmark(checkpoint: str, personas: Sequence[Persona], config: BenchmarkCon
     """Test one checkpoint (a folder, a hub name or the offline model) on held-out personas with rule-based users.
 
     For callers that have no event loop; see `run_benchmark` for everything else.
+
+    Raises:
+        InputError: the configuration names language models for roles; or as `run_benchmark`.
     """
+    if roles_of(config.roles):
+        raise InputError(
+            "benchmark() talks by rules, and its configuration names language models as roles, which it would not ask.",
+            mend="leave roles out, or use `interalign eval`; from Python: open_environment(config.roles, ...) and "
+            "play_cases.",
+        )
     from interalign.llm.local import LocalModel
 
     async def play() -> list[TurnRow]:
@@ -314,23 +330,25 @@ def _strangers(personas: Sequence[Persona], seed: int) -> dict[str, Persona]:
     """For each persona another one, drawn by seed, who shares neither profile nor personality where that can be.
 
     It is a shuffled circle, so nobody meets themselves; where profiles and personalities are crossed, those who would
-    meet half of themselves change partners with others.
+    meet half of themselves change partners with others. A personality told in another gender is the same one.
     """
     circle = list({persona.id: persona for persona in personas}.values())
     Random(derive_seed(seed, "strangers")).shuffle(circle)
     partner = [*circle[1:], *circle[:1]]
+    ways = {text: ungendered(text) for text in {persona.personality for persona in circle}}
     for place, persona in enumerate(circle):
-        if not _alike(persona, partner[place]):
+        if not _alike(persona, partner[place], ways):
             continue
         for other in range(len(circle)):
-            if not _alike(persona, partner[other]) and not _alike(circle[other], partner[place]):
+            if not (_alike(persona, partner[other], ways) or _alike(circle[other], partner[place], ways)):
                 partner[place], partner[other] = partner[other], partner[place]
                 break
     return {persona.id: other for persona, other in zip(circle, partner, strict=True)}
 
 
-def _alike(one: Persona, other: Persona) -> bool:
-    return one.profile == other.profile or one.personality == other.personality
+def _alike(one: Persona, other: Persona, ways: Mapping[str, str]) -> bool:
+    """Whether two share half of themselves; `ways` is what each personality is compared by."""
+    return one.profile == other.profile or ways[one.personality] == ways[other.personality]
 
 
 @dataclass(frozen=True)
@@ -481,8 +499,11 @@ class _Case:
     async def _counterfactuals(self, turn: _Turn, ledger: Ledger) -> dict[str, Counterfactual] | None:
         if turn.number not in self.config.controlled_turns or not isinstance(self.candidate, Instructable):
             return None
-        asking = counterfactuals(self.candidate, self.cast.judge, self.persona, turn.chat, ledger, turn.seed)
-        return await _tried("controls", asking, turn.number, turn.found)
+        about = (self.candidate, self.cast.judge, self.persona, turn.chat, ledger, turn.seed)
+        # What one of them is refused takes nothing from the others, which are paid for.
+        asked = [_tried("controls", counterfactual(name, *about), turn.number, turn.found) for name in COUNTERFACTUALS]
+        found = dict(zip(COUNTERFACTUALS, await all_or_first_error(asked), strict=True))
+        return {name: one for name, one in found.items() if one is not None}
 
     async def _induction(self, turn: _Turn, ledger: Ledger) -> Induction | None:
         if turn.number not in self.config.induced_turns or not isinstance(self.candidate, Instructable):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
-from interalign.evaluation.baselines import baseline, without_thinking
+from interalign.evaluation.baselines import baseline, spoken
 from interalign.llm.model import ChatModel, Request, Sampling
 from interalign.messages import Chat, Message
 from interalign.personas.persona import Persona
@@ -62,11 +62,19 @@ class ModelCandidate:
         self._responder = responder
 
     async def answer(self, persona: Persona, chat: Chat, ledger: Ledger, seed: int) -> str:
-        """Return the responder's reply; persona and ledger stay out of its sight."""
-        return await self._responder.respond(chat, "", None, seed)
+        """Return the responder's reply without thinking; persona and ledger stay out of its sight.
+
+        Raises:
+            ModelError: there is no usable answer: nothing, or nothing but thinking.
+        """
+        return spoken(await self._responder.respond(chat, "", None, seed), self._name)
 
     async def instructed(self, chat: Chat, instructions: str, seed: int, *, least_tokens: int = 0) -> str | None:
-        """Return the model's answer under further instructions; None where the responder is no chat model."""
+        """Return the model's answer under further instructions; None where the responder is no chat model.
+
+        Raises:
+            ModelError: there is no usable answer: nothing, or nothing but thinking.
+        """
         if not isinstance(self._responder, ModelResponder):
             return None
         sampling = self._responder.sampling
@@ -74,7 +82,11 @@ class ModelCandidate:
         system = f"{policy_prompt()}\n\n{instructions}" if instructions else policy_prompt()
         messages = (Message(role="system", content=system), *chat)
         answer = await self._responder.model.complete(Request(messages=messages, sampling=sampling, seed=seed))
-        return without_thinking(answer.text)
+        return spoken(answer.text, answer.model)
+
+    @property
+    def _name(self) -> str:
+        return self._responder.model.name if isinstance(self._responder, ModelResponder) else "The responder"
 
 
 class MethodCandidate(ModelCandidate):

@@ -36,6 +36,13 @@ __all__ = [
 
 _LEAST = 2
 _ALPHA = 0.05
+_TOLD = {"sampling": "The sampling of the replies is", "checks": "The checks of what users say are"}
+_MENDS = {
+    "judge": "judge one of them anew (`interalign rescore`), or see with `interalign ranking` how far the two agree.",
+    "sampling": "evaluate both with the same benchmark.max_tokens, benchmark.temperature and benchmark.top_p.",
+    "checks": "evaluate both with the same benchmark.checks.",
+}
+"""By the names of `Results.setting`; of other roles the same is said of users and judge."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,8 @@ class Results:
     people: Mapping[str, Persona] = field(default_factory=dict)
     """Those of the cases that are known, by id."""
     setting: Mapping[str, str] = field(default_factory=dict)
-    """Who played the user and who judged, as far as that is recorded, by the name of the role."""
+    """Who played the user and who judged, by the name of the role, `sampling` of the replies and `checks` of the user,
+    as far as that is recorded."""
 
 
 class Source(Value):
@@ -97,8 +105,8 @@ def join(results: Sequence[Results], *, controls: bool = False) -> Joined:
         controls: Keep the controls.
 
     Raises:
-        InputError: the evaluations have other turns, users or judges, have fewer than two people in common, or hold
-            fewer than two models together.
+        InputError: the evaluations have other turns, users, judges or sampling, have fewer than two people in common,
+            or hold fewer than two models together.
     """
     _check_same(results)
     met = [{row.case for rows in one.rows.values() for row in rows} for one in results]
@@ -184,15 +192,13 @@ def _check_same(results: Sequence[Results]) -> None:
                 mend="evaluate one of them again with the other's benchmark.turns.",
             )
         # What an evaluation does not record cannot be held against it.
-        for role in sorted(first.setting.keys() & other.setting.keys()):
-            if first.setting[role] != other.setting[role]:
+        for name in sorted(first.setting.keys() & other.setting.keys()):
+            if first.setting[name] != other.setting[name]:
+                told = _TOLD.get(name, f"The {name} is")
                 raise InputError(
-                    f"The {role} is not the same: {first.setting[role]} in {first.label}, {other.setting[role]} in "
+                    f"{told} not the same: {first.setting[name]} in {first.label}, {other.setting[name]} in "
                     f"{other.label}. A difference of the models could not be told from that.",
-                    mend="judge one of them anew (`interalign rescore`), or see with `interalign ranking` how far the "
-                    "two agree."
-                    if role == "judge"
-                    else "evaluate both with the same users and the same judge.",
+                    mend=_MENDS.get(name, "evaluate both with the same users and the same judge."),
                 )
 
 

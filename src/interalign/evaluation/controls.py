@@ -22,10 +22,10 @@ from interalign.personas.generate import as_data
 from interalign.personas.persona import Persona
 from interalign.roles.judge import Judge
 from interalign.roles.ledger import Ledger, disclosed_texts
-from interalign.roles.llm.player import all_or_first_error, packaged
+from interalign.roles.llm.player import packaged
 from interalign.run import derive_seed
 
-__all__ = ["CONTROL_PROMPTS", "COUNTERFACTUALS", "calls_of_controls", "counterfactuals", "default_turns"]
+__all__ = ["CONTROL_PROMPTS", "COUNTERFACTUALS", "calls_of_controls", "counterfactual", "default_turns"]
 
 _MOST_TURNS = 3
 _ROLES = 3
@@ -71,23 +71,16 @@ def calls_of_controls(turns: int, control_turns: Sequence[int], induction_turns:
     return turns + 2 * len(COUNTERFACTUALS) * len(control_turns) + _OF_INDUCTION * len(induction_turns)
 
 
-async def counterfactuals(
-    candidate: Instructable, judge: Judge, persona: Persona, chat: Chat, ledger: Ledger, seed: int
-) -> dict[str, Counterfactual]:
-    """The replies of all controls to the last message of `chat`, judged; {} where the candidate cannot be instructed.
+async def counterfactual(
+    name: str, candidate: Instructable, judge: Judge, persona: Persona, chat: Chat, ledger: Ledger, seed: int
+) -> Counterfactual | None:
+    """The reply of one of `COUNTERFACTUALS` to the last message of `chat`, judged.
+
+    None: the candidate cannot be instructed.
 
     Raises:
         ModelError: there is no usable answer.
     """
-    named = await all_or_first_error(
-        _one(name, candidate, judge, persona, chat, ledger, seed) for name in COUNTERFACTUALS
-    )
-    return {name: one for name, one in zip(COUNTERFACTUALS, named, strict=True) if one is not None}
-
-
-async def _one(
-    name: str, candidate: Instructable, judge: Judge, persona: Persona, chat: Chat, ledger: Ledger, seed: int
-) -> Counterfactual | None:
     told = COUNTERFACTUALS[name](persona, ledger)
     reply = await candidate.instructed(chat, told, derive_seed(seed, "control", name))
     if reply is None:

@@ -8,15 +8,25 @@ read surely is "unknown", and never guessed.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Literal, TypeAlias
 
 from interalign.evaluation.crossed import Clusters, clusters_of
 from interalign.messages import Value
 from interalign.personas.coverage import dimensions, shown
+from interalign.personas.gender import ungendered
 from interalign.personas.persona import Persona
 
-__all__ = ["LEAST_CASES", "UNKNOWN", "Group", "GroupKind", "clusters_of_people", "groups_of", "membership"]
+__all__ = [
+    "LEAST_CASES",
+    "UNKNOWN",
+    "Group",
+    "GroupKind",
+    "clusters_of_people",
+    "clusters_of_texts",
+    "groups_of",
+    "membership",
+]
 
 GroupKind: TypeAlias = Literal["age", "difficulty", "trait"]
 
@@ -71,7 +81,16 @@ def _order(group: Group) -> tuple[int, int, str]:
 def clusters_of_people(cases: Sequence[str], people: Mapping[str, Persona]) -> Clusters:
     """Which cases share the text of their profile or of their personality; an unknown person shares nothing."""
     known = [people.get(case) for case in cases]
-    return clusters_of(
+    return clusters_of_texts(
         [place if person is None else person.profile for place, person in enumerate(known)],
         [place if person is None else person.personality for place, person in enumerate(known)],
     )
+
+
+def clusters_of_texts(profiles: Sequence[Hashable], personalities: Sequence[Hashable]) -> Clusters:
+    """The clusters of cases with these texts, or something else that is theirs alone.
+
+    A personality that is told of a woman and of a man is the same one.
+    """
+    ways = {text: ungendered(text) for text in set(personalities) if isinstance(text, str)}
+    return clusters_of(profiles, [ways[text] if isinstance(text, str) else text for text in personalities])

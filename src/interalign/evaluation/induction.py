@@ -32,7 +32,7 @@ async def induction(
     not be read.
 
     Raises:
-        ModelError: there is no usable answer.
+        ModelError: there is no usable answer; silence is none, and not the same as to have learnt nothing.
     """
     asked = (*chat, Message(role="user", content=packaged("induce")))
     said = await candidate.instructed(asked, "", derive_seed(seed, "induction"), least_tokens=_LEAST_TOKENS)

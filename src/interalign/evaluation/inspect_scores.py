@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from interalign.errors import InputError, MissingExtra
-from interalign.evaluation.crossed import clusters_of
+from interalign.evaluation.groups import clusters_of_texts
 from interalign.evaluation.measures import SCALE
 from interalign.evaluation.metrics import Floats
 from interalign.evaluation.rows import TurnRow
@@ -94,7 +94,7 @@ def _samples(scores: Sequence[SampleScore], turns: int) -> Samples:
         scores=levels,
         swapped=levels - column("gap"),
         uptake=np.full_like(levels, np.nan),
-        clusters=clusters_of(*shared),
+        clusters=clusters_of_texts(*shared),
         scale=SCALE,
     )
 

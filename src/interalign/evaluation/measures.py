@@ -57,6 +57,7 @@ MET = 4.0
 """From this score on a reply is said to meet the person."""
 
 _CONTROL = "control:"
+_AGAINST = "against:"
 
 # There are many groups, and their intervals are wide: these are enough.
 _GROUP_RESAMPLES = 2000
@@ -73,10 +74,11 @@ class Bounds(Value):
 
 
 class Reached(Value):
-    """The first turn with a score of 4 or more, over the cases of which anything was judged.
+    """The first turn with a score of 4 or more, over the cases of which it is known.
 
-    `turn` is the median, with the cases that never get there counted as later than all others; it is undefined when
-    they are half or more. `never` is their share.
+    A case that has not got there and lacks verdicts might have: it is missing. `turn` is the median, with the cases
+    that never get there counted as later than all others; it is undefined when they are half or more. `never` is their
+    share.
     """
 
     turn: Estimate
@@ -96,7 +98,10 @@ class InductionLevels(Value):
 
 
 class CounterfactualLevels(Value):
-    """How a control would have answered in the model's place; `difference` is paired, the model minus the control."""
+    """How a control would have answered in the model's place.
+
+    `difference` is paired, the model minus the control, over the replies that both have a verdict on.
+    """
 
     name: str
     al: tuple[Estimate, ...]
@@ -108,7 +113,7 @@ class NoiseFloor(Value):
     """How far a case's mean AL differs from one run to the next, by nothing but chance.
 
     `difference` is the mean absolute difference of two repeats, `sd` the standard deviation between them, over the
-    `cases` that were played more than once.
+    `cases` that were played more than once. Two repeats are compared by the turns that both have a verdict on.
     """
 
     cases: int
@@ -155,7 +160,7 @@ def reached_of(scores: Floats, clusters: Clusters, *, resamples: int, seed: int)
     """How soon each model meets its people; `scores` is (models, cases, turns)."""
     met = np.nan_to_num(scores, nan=0.0) >= MET
     first = np.where(met.any(2), met.argmax(2) + 1.0, np.inf)
-    first = np.where(np.isnan(scores).all(2), np.nan, first)
+    first = np.where(np.isnan(scores).any(2) & ~met.any(2), np.nan, first)
     never = np.where(np.isnan(first), np.nan, np.isinf(first).astype(np.float64))
     shares = resample({"never": Ratio.of(never[:, :, None])}, clusters, resamples=resamples, seed=seed)["never"]
     turns = medians(first, clusters, resamples=resamples, seed=seed)
@@ -184,7 +189,9 @@ def ratios_of(rows: Sequence[Sequence[TurnRow]], place: Mapping[str, int], turns
         "precision": lambda row: _hits(row.induction, lambda said: (said.true, len(said.statements))),
         "recall": lambda row: _hits(row.induction, lambda said: (said.found, said.disclosed)),
     }
-    readers |= {f"{_CONTROL}{name}": _control_reader(name) for name in _controls(rows)}
+    for name in _controls(rows):
+        readers[f"{_CONTROL}{name}"] = _control_reader(name)
+        readers[f"{_AGAINST}{name}"] = _against_reader(name)
     found = {name: ratio(read) for name, read in readers.items()}
     return {name: one for name, one in found.items() if one.counts.any()}
 
@@ -204,6 +211,17 @@ def _control_reader(name: str) -> Callable[[TurnRow], tuple[float, float] | None
     def read(row: TurnRow) -> tuple[float, float] | None:
         control = row.controls.get(name)
         return None if control is None or control.verdict is None else (control.verdict.score, 1.0)
+
+    return read
+
+
+def _against_reader(name: str) -> Callable[[TurnRow], tuple[float, float] | None]:
+    """How much more the model's reply got than the control's in its place."""
+    of_control = _control_reader(name)
+
+    def read(row: TurnRow) -> tuple[float, float] | None:
+        control = of_control(row)
+        return None if control is None or row.verdict is None else (row.verdict.score - control[0], 1.0)
 
     return read
 
@@ -229,17 +247,18 @@ def induction_of(drawn: Mapping[str, Drawn], model: int, clusters: Clusters) -> 
 def counterfactuals_of(drawn: Mapping[str, Drawn], model: int, clusters: Clusters) -> tuple[CounterfactualLevels, ...]:
     """The controls that answered in this model's place, in their order."""
     levels = []
-    for name in (name for name in drawn if name.startswith(_CONTROL)):
-        control = drawn[name].model(model)
+    for name in (name.removeprefix(_CONTROL) for name in drawn if name.startswith(_CONTROL)):
+        control = drawn[f"{_CONTROL}{name}"].model(model)
         if np.isnan(control.draws[0]).all():
             continue
-        difference = mean_over_turns(drawn["al"].model(model) - control)
+        against = drawn.get(f"{_AGAINST}{name}")
+        gain = Estimate() if against is None else estimate_of(mean_over_turns(against.model(model)), clusters)
         levels.append(
             CounterfactualLevels(
-                name=name.removeprefix(_CONTROL),
+                name=name,
                 al=estimates_of(control, clusters, bounds=SCALE),
                 mean_al=estimate_of(mean_over_turns(control), clusters, bounds=SCALE),
-                difference=estimate_of(difference, clusters),
+                difference=gain,
             )
         )
     return tuple(levels)
@@ -251,10 +270,10 @@ def noise_floors(
     """How far the repeats of each model's cases differ; None where no case was played twice."""
     values = np.full((len(rows), len(place), 2), np.nan)
     for model, of_model in enumerate(rows):
-        for case, means in _means_by_repeat(of_model).items():
-            if len(means) > 1 and case in place:
-                distances = [abs(one - other) for one, other in combinations(means, 2)]
-                values[model, place[case]] = float(np.mean(distances)), float(np.var(means, ddof=1))
+        for case, distances in _distances(of_model).items():
+            if case in place:
+                # Half the mean squared difference of every two is the variance with n - 1 below.
+                values[model, place[case]] = float(np.abs(distances).mean()), float((distances**2).mean() / 2)
     if np.isnan(values).all():
         return (None,) * len(rows)
     drawn = resample({"noise": Ratio.of(values)}, clusters, resamples=resamples, seed=seed)["noise"]
@@ -266,16 +285,23 @@ def noise_floors(
     return tuple(floors)
 
 
-def _means_by_repeat(rows: Sequence[TurnRow]) -> dict[str, list[float]]:
-    """The mean score of each case in each of its repeats."""
-    scores: defaultdict[tuple[str, int], list[float]] = defaultdict(list)
+def _distances(rows: Sequence[TurnRow]) -> dict[str, Floats]:
+    """For each case how far every two of its repeats are apart, at the mean of the turns that both have a score for."""
+    scores: defaultdict[str, defaultdict[int, dict[int, float]]] = defaultdict(lambda: defaultdict(dict))
     for row in rows:
         if row.verdict is not None:
-            scores[row.case, row.repeat].append(row.verdict.score)
-    means: defaultdict[str, list[float]] = defaultdict(list)
-    for (case, _), of_repeat in sorted(scores.items()):
-        means[case].append(sum(of_repeat) / len(of_repeat))
-    return means
+            scores[row.case][row.repeat][row.turn] = row.verdict.score
+    found = {}
+    for case, repeats in sorted(scores.items()):
+        pairs = combinations([repeats[repeat] for repeat in sorted(repeats)], 2)
+        apart = [
+            float(np.mean([other[turn] - one[turn] for turn in sorted(one.keys() & other.keys())]))
+            for one, other in pairs
+            if one.keys() & other.keys()
+        ]
+        if apart:
+            found[case] = np.array(apart)
+    return found
 
 
 def _root(variance: Estimate) -> Estimate:

@@ -8,7 +8,7 @@ make up for few personalities: the plan says when no number of profiles is enoug
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import sqrt
 from statistics import NormalDist
 from typing import Annotated, Literal
@@ -16,12 +16,14 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 from rich.box import HORIZONTALS
+from rich.console import RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from interalign.errors import InputError
 from interalign.evaluation.crossed import DOUBT
 from interalign.evaluation.statistics import students
-from interalign.evaluation.summary import Summary, number
+from interalign.evaluation.summary import Summary
 from interalign.messages import Value
 
 __all__ = ["RULE_BASED", "Design", "Plan", "Spreads", "plan", "plan_table", "power_of", "spreads_of"]
@@ -47,26 +49,35 @@ class Spreads(Value):
     source: str
     """Where the numbers come from, in a few words."""
 
+    @property
+    def once(self) -> float:
+        """Variance over cases of the difference between two models in one run."""
+        return 2 * self.between**2 * (1 - self.correlation)
+
+    @property
+    def noise(self) -> float:
+        """How much of that does not come again."""
+        return min(2 * self.residual**2, self.once)
+
     def effects(self, repeats: int) -> tuple[float, float, float]:
         """Variances of a case's difference that profile, personality and the rest make, over `repeats` of each case."""
-        once = 2 * self.between**2 * (1 - self.correlation)
-        noise = min(2 * self.residual**2, once)
-        lasting = once - noise
+        lasting = self.once - self.noise
         profile, personality = lasting * self.profile_share, lasting * self.personality_share
-        return profile, personality, lasting - profile - personality + noise / repeats
+        return profile, personality, lasting - profile - personality + self.noise / repeats
 
 
 RULE_BASED = Spreads(
-    between=0.26,
-    correlation=0.44,
+    between=0.28,
+    correlation=0.42,
     residual=0.15,
     profile_share=0.0,
-    personality_share=0.56,
+    personality_share=1.0,
     source="rule-based users, 20 profiles x 10 personalities, 10 turns, two scripted responders",
 )
 """What `benchmarks/evaluation_statistics.py` measures, of a responder that mirrors the user and one that remembers.
 
-For rule-based users the personality holds all preferences, so its share is large; measure your own as soon as you can.
+For rule-based users the personality holds all preferences, so it makes all that lasts of a difference; measure your own
+as soon as you can.
 """
 
 
@@ -203,54 +214,92 @@ def spreads_of(summary: Summary, first: str, second: str) -> Spreads:
             f"How much the cases of {first!r} and {second!r} differ does not stand in this summary.",
             mend="evaluate both together on two persons or more, or plan without a summary.",
         )
-    between = sqrt(sum(sd**2 for sd in sds if sd is not None) / 2)
+    between = max(sqrt(sum(sd**2 for sd in sds if sd is not None) / 2), 1e-6)
     # The two models may spread differently; this correlation gives the spread of the difference that was found.
-    correlation = 1 - pair.case_sd**2 / (2 * between**2) if between > 0 else 0.0
+    correlation = max(-1.0, min(1.0, 1 - pair.case_sd**2 / (2 * between**2)))
     floors = [model.noise.sd.value for model in summary.models if model.name in (first, second) and model.noise]
     known = [floor for floor in floors if floor is not None]
-    return Spreads(
-        between=max(between, 1e-6),
-        correlation=max(-1.0, min(1.0, correlation)),
+    found = Spreads(
+        between=between,
+        correlation=correlation,
         residual=sqrt(sum(floor**2 for floor in known) / len(known)) if known else 0.0,
-        profile_share=pair.profile_share or 0.0,
-        personality_share=pair.personality_share or 0.0,
         source=f"{second} and {first} on {summary.model(first).cases} cases, {summary.turns} turns",
     )
+    profile, personality = _lasting_shares(found, pair.profile_share or 0.0, pair.personality_share or 0.0)
+    return found.model_copy(update={"profile_share": profile, "personality_share": personality})
+
+
+def _lasting_shares(spreads: Spreads, *shares: float) -> list[float]:
+    """Shares of the variance of one run as shares of the variance that lasts; together they are never more than all.
+
+    What profiles and personalities make comes again with every repeat, so the noise takes nothing from it.
+    """
+    lasting = spreads.once - spreads.noise
+    if lasting <= 0:
+        return [0.0 for _ in shares]
+    grown = [share * spreads.once / lasting for share in shares]
+    return [share / max(1.0, sum(grown)) for share in grown]
 
 
 def plan_table(planned: Plan) -> Table:
-    """The plan for a terminal of 80 columns."""
-    table = Table(
-        box=HORIZONTALS,
-        padding=(0, 1),
-        title=f"To detect a difference of {planned.detect:g} points of mean AL\n"
-        f"with power {planned.power:g} at the {planned.level:.0%} level",
-        caption=_told(planned.spreads),
-    )
-    table.add_column("people")
-    for header in ("repeats", "cases", "conversations per model"):
-        table.add_column(header, justify="right")
+    """The plan for a terminal of 80 columns: what is enough, what never is, and what both are computed from."""
+    designs = Table(box=HORIZONTALS, show_edge=False, pad_edge=False, padding=(0, 0, 0, 1))
+    designs.add_column("people")
+    for header in ("talked to", "cases", "conversations per model"):
+        designs.add_column(header, justify="right")
     for design in planned.designs:
-        counts = [_count(design.cases), _count(design.conversations)]
-        table.add_row(_people(design), str(design.repeats), *counts)
-    return table
+        if design.cases is not None and design.conversations is not None:
+            designs.add_row(_people(design), _times(design), f"{design.cases:,}", f"{design.conversations:,}")
+    parts: list[RenderableType] = [_aim(planned)]
+    parts += [designs] if designs.row_count else []
+    parts += [Text(sentence) for sentence in _never_enough(planned.designs)]
+    parts.append(Text(_told(planned.spreads), style="dim"))
+    whole = Table.grid()
+    for place, part in enumerate(parts):
+        if place:
+            whole.add_row("")
+        whole.add_row(part)
+    return whole
+
+
+def _aim(planned: Plan) -> Text:
+    return Text(
+        f"Enough to see a difference of {planned.detect:g} points of mean AL between two models in {planned.power:.0%} "
+        f"of the evaluations, with a false alarm in {planned.level:.0%} where there is none:",
+        style="bold",
+    )
 
 
 def _people(design: Design) -> str:
-    if design.profiles is None:
-        return f"too few: {design.personalities} personalities" if design.personalities else "never enough"
     if design.personalities is None:
         return f"{design.profiles:,} distinct persons"
     return f"{design.profiles:,} profiles x {design.personalities} personalities"
 
 
-def _count(value: int | None) -> str:
-    return number(None) if value is None else f"{value:,}"
+def _times(design: Design) -> str:
+    return {1: "once", 2: "twice"}.get(design.repeats, f"{design.repeats} times")
+
+
+def _never_enough(designs: Sequence[Design]) -> Iterator[str]:
+    """What no number of profiles makes enough, and why."""
+    lacking = [design for design in designs if design.profiles is None]
+    few = sorted({design.personalities for design in lacking if design.personalities is not None})
+    for count in few:
+        tried = [design for design in designs if design.personalities == count]
+        without = [_times(design) for design in lacking if design.personalities == count]
+        when = "" if len(without) == len(tried) else f" if each person is talked to {' or '.join(without)}"
+        yield (
+            f"{count} personalities are too few{when}, however many profiles there are: how far two models differ "
+            "depends on the personality, and more profiles do not bring in others."
+        )
+    if any(design.personalities is None for design in lacking):
+        yield "Distinct persons: no number of them is enough."
 
 
 def _told(spreads: Spreads) -> str:
     return (
-        f"Between cases {spreads.between:.2f} points, correlation of two models {spreads.correlation:.2f}, between "
-        f"repeats {spreads.residual:.2f}; of the lasting variance {spreads.profile_share:.0%} by profile, "
-        f"{spreads.personality_share:.0%} by personality. From: {spreads.source}."
+        f"Computed from: a model's mean AL varies by {spreads.between:.2f} points from case to case (standard "
+        f"deviation) and by {spreads.residual:.2f} when the same case is played again; two models correlate by "
+        f"{spreads.correlation:.2f}; of what lasts of their difference, {spreads.profile_share:.0%} comes with the "
+        f"profile and {spreads.personality_share:.0%} with the personality. Measured with: {spreads.source}."
     )

@@ -3,9 +3,10 @@
 A case is one persona; its turns are not independent, so whole cases are drawn with replacement. Where cases share
 profiles or personalities, profiles are drawn and personalities are drawn, and a case counts as often as both together
 (the pigeonhole bootstrap: Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1, 2007). Every model is
-weighted with the same draws, so the difference of two models is a paired difference. A case without a score at a turn
-has no weight there. Row 0 of every array of draws is the sample itself: the value and its interval come out of the
-same formulas.
+weighted with the same draws. A case without a score at a turn has no weight there. The difference of two models is
+taken reply by reply, where both were scored, so that what one of them lacks cannot make a difference: it need not be
+the difference of their means. Row 0 of every array of draws is the sample itself: the value and its interval come out
+of the same formulas.
 
 Left alone, the draws of crossed profiles and personalities spread too far, and those of a few clusters not far enough.
 So the draws of every mean, rate, slope and difference keep their shape and get the spread that `crossed` finds for the
@@ -15,13 +16,15 @@ statistic, and the tails of Student's distribution with its degrees of freedom, 
 the truth in 93 to 97.5 % (see the tests); with fewer than five clusters that differ much they cover less.
 
 R2 and N-IR are skewed and bounded: they are taken from curves that are spread like the slope, and their intervals need
-not be centred on the value. Medians are taken from the draws as they are.
+not be centred on the value. Medians are taken from the draws as they are. Where fewer than ten cases do not differ at
+all there is no interval.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import combinations
 from statistics import NormalDist
 
 import numpy as np
@@ -38,6 +41,7 @@ __all__ = [
     "Ratio",
     "Samples",
     "bootstrap",
+    "difference_of",
     "estimate_of",
     "estimates_of",
     "holm",
@@ -52,8 +56,16 @@ __all__ = [
 
 LEVEL = 0.95
 
+_PAIRS = "pairs"
+
 # A statistic that many resamples leave undefined has no honest percentile: the defined ones are a selection.
 _MOST_UNDEFINED = 0.05
+
+# Cases that do not differ at all make an interval of no width. That is believed of ten: of nine equal ones as many as a
+# third of all people may still be different (3 / n, the rule of three: Hanley and Lippman-Hand, "If nothing goes wrong,
+# is everything all right?", JAMA 249, 1983).
+_FEWEST_EQUAL = 10
+_NO_WIDTH = 1e-9
 
 # Weights of this many cells are held at once (64 MB), however many cases there are.
 _CELLS_AT_ONCE = 8_000_000
@@ -77,7 +89,10 @@ class Estimate(Value):
 
 
 class ModelEstimates(Value):
-    """Every statistic of one model. The differences are paired, and None for the baseline itself."""
+    """Every statistic of one model. The differences are paired, and None for the baseline itself.
+
+    A paired difference is of the replies that both models have a score for.
+    """
 
     al: tuple[Estimate, ...]
     mean_al: Estimate
@@ -91,7 +106,7 @@ class ModelEstimates(Value):
 
 
 class PairEstimates(Value):
-    """The paired differences of two models, the second minus the first.
+    """The paired differences of two models, the second minus the first, over the replies that both have a score for.
 
     The p-values of `al`, turn by turn, are corrected over the turns (Holm); those of `mean_al` and `ir` are for the one
     comparison.
@@ -126,12 +141,22 @@ class Samples:
 
     @property
     def ratios(self) -> dict[str, Ratio]:
-        """AL and gap per turn, and uptake over all turns."""
+        """AL and gap per turn, uptake over all turns, and per turn how much more the second of each pair got.
+
+        A difference, like the gap, is of the replies for which both scores are there.
+        """
+        firsts, seconds = ([pair[side] for pair in self.pairs] for side in (0, 1))
         return {
             "al": Ratio.of(self.scores),
             "gap": Ratio.of(self.scores - self.swapped),
             "uptake": Ratio.of(self.uptake).over_all_turns,
+            _PAIRS: Ratio.of(self.scores[seconds] - self.scores[firsts]),
         }
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """Every two models, by their places."""
+        return list(combinations(range(len(self.scores)), 2))
 
 
 @dataclass(frozen=True)
@@ -155,17 +180,29 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A statistic in all resamples, (1 + resamples, ...), and what each case adds to its error, (cases, ...)."""
+    """A statistic in all resamples, (1 + resamples, ...), and what each case adds to its error, (cases, ...).
+
+    `counted` is of how many cases it is, (...); over several turns, of how many at the turn that has most.
+    """
 
     draws: Floats
     influence: Floats
+    counted: Floats
 
     def __sub__(self, other: Drawn) -> Drawn:
-        return Drawn(draws=self.draws - other.draws, influence=self.influence - other.influence)
+        """The difference, which is a paired one only where both are of the same replies."""
+        return Drawn(
+            draws=self.draws - other.draws,
+            influence=self.influence - other.influence,
+            counted=np.minimum(self.counted, other.counted),
+        )
+
+    def __neg__(self) -> Drawn:
+        return Drawn(draws=-self.draws, influence=-self.influence, counted=self.counted)
 
     def model(self, index: int) -> Drawn:
-        """The statistic of one model, whose axis is the first."""
-        return Drawn(draws=self.draws[:, index], influence=self.influence[:, index])
+        """The statistic of one model, or of one pair, whose axis is the first."""
+        return Drawn(draws=self.draws[:, index], influence=self.influence[:, index], counted=self.counted[index])
 
 
 def bootstrap(
@@ -184,21 +221,37 @@ def model_estimates(
 ) -> tuple[ModelEstimates, ...]:
     """The same as `bootstrap` from resamples that have been drawn: of `samples.ratios` at least."""
     return tuple(
-        _of_model({name: drawn[name].model(model) for name in samples.ratios}, samples, base)
-        for model in range(samples.scores.shape[0])
-        for base in [None if baseline is None or baseline == model else drawn["al"].model(baseline)]
+        _of_model(
+            {name: drawn[name].model(model) for name in ("al", "gap", "uptake")},
+            samples,
+            None if baseline is None or baseline == model else difference_of(drawn, samples, baseline, model),
+        )
+        for model in range(len(samples.scores))
     )
 
 
-def _of_model(drawn: Mapping[str, Drawn], samples: Samples, baseline: Drawn | None) -> ModelEstimates:
+def difference_of(drawn: Mapping[str, Drawn], samples: Samples, first: int, second: int) -> Drawn:
+    """How much more the second model got than the first, per turn, over the replies for which both have a score.
+
+    Args:
+        drawn: resamples of `samples.ratios` at least.
+        samples: what was resampled.
+        first: place of the one model.
+        second: place of another.
+    """
+    gains, pairs = drawn[_PAIRS], samples.pairs
+    if first < second:
+        return gains.model(pairs.index((first, second)))
+    return -gains.model(pairs.index((second, first)))
+
+
+def _of_model(drawn: Mapping[str, Drawn], samples: Samples, gain: Drawn | None) -> ModelEstimates:
     clusters, scale = samples.clusters, samples.scale
     al, slope = drawn["al"], slope_over_turns(drawn["al"])
     r2, n_ir = _shapes(al, slope, clusters)
     differences: tuple[Estimate | None, ...] = (None, None)
-    if baseline is not None:
-        differences = estimates_of(
-            _together(mean_over_turns(al - baseline), slope - slope_over_turns(baseline)), clusters, tested=True
-        )
+    if gain is not None:
+        differences = estimates_of(_together(mean_over_turns(gain), slope_over_turns(gain)), clusters, tested=True)
     ir, gap = estimates_of(_together(slope, mean_over_turns(drawn["gap"])), clusters)
     return ModelEstimates(
         al=estimates_of(al, clusters, bounds=scale),
@@ -213,12 +266,10 @@ def _of_model(drawn: Mapping[str, Drawn], samples: Samples, baseline: Drawn | No
     )
 
 
-def pair_estimates(first: Drawn, second: Drawn, clusters: Clusters) -> PairEstimates:
-    """The paired differences of two models from their AL per turn: second minus first."""
-    by_turn = second - first
-    means = _together(mean_over_turns(by_turn), slope_over_turns(second) - slope_over_turns(first))
-    mean_al, ir = estimates_of(means, clusters, tested=True)
-    turns = estimates_of(by_turn, clusters, tested=True)
+def pair_estimates(gain: Drawn, clusters: Clusters) -> PairEstimates:
+    """The paired differences of two models from what `difference_of` says of them."""
+    mean_al, ir = estimates_of(_together(mean_over_turns(gain), slope_over_turns(gain)), clusters, tested=True)
+    turns = estimates_of(gain, clusters, tested=True)
     corrected = holm([turn.p for turn in turns])
     return PairEstimates(
         al=tuple(turn.model_copy(update={"p": p}) for turn, p in zip(turns, corrected, strict=True)),
@@ -252,7 +303,14 @@ def resample(
         for name, ratio in ratios.items():
             parts[name].append(_weighted_ratio(weights, ratio))
     draws = {name: np.concatenate(of_name) for name, of_name in parts.items()}
-    return {name: Drawn(draws[name], _influence(ratio, draws[name][0])) for name, ratio in ratios.items()}
+    return {
+        name: Drawn(
+            draws=draws[name],
+            influence=_influence(ratio, draws[name][0]),
+            counted=(ratio.counts > 0).sum(1).astype(np.float64),
+        )
+        for name, ratio in ratios.items()
+    }
 
 
 def _weights(cases: int, clusters: Clusters, resamples: int, seed: int) -> Iterator[Floats]:
@@ -302,7 +360,7 @@ def mean_over_turns(levels: Drawn) -> Drawn:
     sums = np.where(seen, levels.draws, 0.0).sum(-1)
     draws = np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
     shares = seen[0] / np.maximum(counts[0], 1)[..., None]
-    return Drawn(draws=draws, influence=(levels.influence * shares).sum(-1))
+    return Drawn(draws=draws, influence=(levels.influence * shares).sum(-1), counted=levels.counted.max(-1))
 
 
 def slope_over_turns(levels: Drawn) -> Drawn:
@@ -313,7 +371,9 @@ def slope_over_turns(levels: Drawn) -> Drawn:
     centred = np.where(seen, turns - middle, 0.0)
     squares = (centred**2).sum(-1, keepdims=True)
     shares = np.divide(centred, squares, out=np.zeros_like(centred), where=squares > 0)
-    return Drawn(draws=slopes(levels.draws), influence=(levels.influence * shares).sum(-1))
+    return Drawn(
+        draws=slopes(levels.draws), influence=(levels.influence * shares).sum(-1), counted=levels.counted.max(-1)
+    )
 
 
 def _shapes(al: Drawn, slope: Drawn, clusters: Clusters) -> tuple[Estimate, Estimate]:
@@ -322,8 +382,8 @@ def _shapes(al: Drawn, slope: Drawn, clusters: Clusters) -> tuple[Estimate, Esti
     curves = al.draws[0] + widening * (al.draws - al.draws[0])
     ir, span = slopes(curves), spans(curves)
     n_ir = np.divide(ir, span, out=np.full_like(ir, np.nan), where=span > 0)
-    paired = len(al.influence) > 1
-    r2, normalised = _percentiles(np.stack([determinations(curves), n_ir], axis=1), paired)
+    cases = np.full(2, al.counted.max())
+    r2, normalised = _percentiles(np.stack([determinations(curves), n_ir], axis=1), cases)
     return r2, normalised
 
 
@@ -347,7 +407,7 @@ def estimates_of(
     """Each of several statistics, the last axis, with its interval.
 
     Args:
-        statistics: draws (1 + resamples, statistics) and influence (cases, statistics).
+        statistics: draws (1 + resamples, statistics), influence (cases, statistics) and counted (statistics,).
         clusters: which cases share what.
         bounds: what the statistics cannot pass, so their intervals do not either.
         tested: whether p-values are wanted.
@@ -355,7 +415,7 @@ def estimates_of(
     draws = _calibrated(statistics, clusters)
     if bounds is not None:
         draws = np.clip(draws, *bounds)
-    return _percentiles(draws, len(statistics.influence) > 1, tested=tested)
+    return _percentiles(draws, statistics.counted, tested=tested)
 
 
 def _calibrated(statistics: Drawn, clusters: Clusters) -> Floats:
@@ -387,11 +447,14 @@ def students(normal: Floats, freedom: Floats) -> Floats:
     return np.asarray(np.sign(normal) * np.sqrt(free * np.expm1(scaled**2 / free)))
 
 
-def _percentiles(draws: Floats, resampled: bool, *, tested: bool = False) -> tuple[Estimate, ...]:
-    """Row 0 as the values, percentiles of the other rows as the intervals. One case alone has no interval."""
+def _percentiles(draws: Floats, cases: Floats, *, tested: bool = False) -> tuple[Estimate, ...]:
+    """Row 0 as the values, percentiles of the other rows as the intervals; `cases` is of how many each value is.
+
+    One case alone has no interval, nor have few that do not differ at all.
+    """
     rest = draws[1:]
     undefined = np.isnan(rest).mean(0) if len(rest) else np.ones(draws.shape[1])
-    sure = (undefined <= _MOST_UNDEFINED) & ~np.isnan(draws[0]) & resampled
+    sure = (undefined <= _MOST_UNDEFINED) & ~np.isnan(draws[0]) & (cases > 1)
     ends = np.full((2, draws.shape[1]), np.nan)
     tail = (1 - LEVEL) / 2
     whole = sure & (undefined == 0)
@@ -399,6 +462,7 @@ def _percentiles(draws: Floats, resampled: bool, *, tested: bool = False) -> tup
     for column in np.flatnonzero(sure & (undefined > 0)):
         defined = rest[~np.isnan(rest[:, column]), column]
         ends[:, column] = np.quantile(defined, [tail, 1 - tail])
+    sure &= (cases >= _FEWEST_EQUAL) | (ends[1] - ends[0] > _NO_WIDTH)
     return tuple(
         Estimate()
         if np.isnan(value)
@@ -429,7 +493,7 @@ def medians(values: Floats, clusters: Clusters, *, resamples: int = 10_000, seed
         for weights in _weights(values.shape[1], clusters, resamples, seed)
     ]
     draws = np.concatenate(parts)
-    return _percentiles(np.where(np.isinf(draws), np.nan, draws), values.shape[1] > 1)
+    return _percentiles(np.where(np.isinf(draws), np.nan, draws), (~np.isnan(values)).sum(1).astype(np.float64))
 
 
 def _weighted_medians(weights: Floats, values: Floats) -> Floats:
@@ -447,4 +511,5 @@ def _together(*statistics: Drawn) -> Drawn:
     return Drawn(
         draws=np.stack([one.draws for one in statistics], axis=1),
         influence=np.stack([one.influence for one in statistics], axis=1),
+        counted=np.stack([one.counted for one in statistics]),
     )

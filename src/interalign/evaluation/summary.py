@@ -10,18 +10,21 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import chain, combinations
 from typing import Literal, TypeAlias, TypedDict
 
 import numpy as np
 from pydantic import Field
 from rich.box import HORIZONTALS
+from rich.cells import cell_len
+from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from interalign.errors import InputError
 from interalign.evaluation.crossed import Clusters, effects_of
 from interalign.evaluation.groups import clusters_of_people
+from interalign.evaluation.legend import meanings
 from interalign.evaluation.measures import (
     SCALE,
     Bounds,
@@ -48,6 +51,7 @@ from interalign.evaluation.statistics import (
     ModelEstimates,
     PairEstimates,
     Samples,
+    difference_of,
     estimates_of,
     model_estimates,
     pair_estimates,
@@ -76,6 +80,23 @@ UNDEFINED = "\N{EN DASH}"
 
 _MOST_MISSING = 0.05
 _SHOWN_TRAITS = 10
+
+_IS_BASELINE = "baseline"
+_UNTRAINED = "base"
+"""What runs call the model before training."""
+
+_GAP = 2
+_LONGEST_NAME = 14
+"""Columns of a terminal; a longer name is folded."""
+
+_WHY = {
+    "gap": "no reply was judged for a stranger",
+    "uptake": "no user complained",
+    "words": "there are no replies",
+    "to baseline": "no verdict",
+    "first 4": "half or more never get there",
+}
+"""Why a column may have no value."""
 
 
 class ModelSummary(Value):
@@ -125,8 +146,8 @@ class ModelSummary(Value):
 class PairDifference(PairEstimates):
     """Two models on the same people: `second` minus `first`.
 
-    `case_sd` is the standard deviation over cases of the difference of their mean ALs; the shares say how much of its
-    variance profiles and personalities make, 0 where nobody shares any.
+    `case_sd` is the standard deviation over cases of the mean difference of the replies that both have a verdict on;
+    the shares say how much of its variance profiles and personalities make, 0 where nobody shares any.
     """
 
     first: str
@@ -301,9 +322,9 @@ class _Found:
         return tuple(self._pair(first, second) for first, second in combinations(range(len(self._names)), 2))
 
     def _pair(self, first: int, second: int) -> PairDifference:
-        clusters, scores, al = self.samples.clusters, self.samples.scores, self._drawn["al"]
-        estimates = pair_estimates(al.model(first), al.model(second), clusters)
-        differences = case_means(scores[second]) - case_means(scores[first])
+        clusters, scores = self.samples.clusters, self.samples.scores
+        estimates = pair_estimates(difference_of(self._drawn, self.samples, first, second), clusters)
+        differences = case_means(scores[second] - scores[first])
         known = ~np.isnan(differences)
         effects = effects_of(differences[known], clusters.of(known)) if known.sum() > 1 else None
         whole = effects.profile + effects.personality + effects.rest if effects else 0.0
@@ -412,27 +433,112 @@ def number(value: float | None, digits: int = 2, *, signed: bool = False) -> str
 
 def shown_turns(turns: int) -> tuple[int, ...]:
     """The turns whose AL is shown in a table: all up to five, otherwise the first, the middle and the last."""
-    return tuple(range(1, turns + 1)) if turns <= 5 else (1, (turns + 1) // 2, turns)
+    return tuple(range(1, turns + 1)) if turns <= 5 else _ends_and_middle(turns)
 
 
-def table(summary: Summary) -> Table:
-    """The summary for a terminal of 80 columns: levels, what they say of the model, and how they change over turns.
+def _ends_and_middle(turns: int) -> tuple[int, ...]:
+    return tuple(sorted({1, (turns + 1) // 2, turns}))
 
-    Below stand, where there is anything to tell: what else was measured, every pair of three or more models, what a
-    control would have answered, and what missing verdicts leave open.
+
+def table(summary: Summary, width: int = 80) -> Table:
+    """The summary for a terminal: as few tables as fit into `width` columns, and what stands in them in words.
+
+    Below the models stand, where there is anything to tell: every pair of three or more, what a control would have
+    answered, and what missing verdicts leave open.
     """
+    columns = _shown_columns(summary, width)
+    grids = [_of_models(summary, part) for part in _packed(summary, columns, width)]
+    grids += [grid for grid in _grids_beside(summary) if grid.rows]
+    parts: list[RenderableType] = [_terminal_table(grid) for grid in grids]
+    parts += [Text(model.red, style="bold red") for model in summary.models if model.red]
+    parts += [_legend(summary, grids), Text(_footnote(summary), style="dim")]
     whole = Table.grid()
-    for columns in (_level_columns(summary), _gain_columns(), _rate_columns(), _measured(summary)):
-        if columns:
-            whole.add_row(_terminal_table(_of_models(summary, columns)))
-    for grid in (_pair_grid(summary), _counterfactual_grid(summary), _missing_grid(summary)):
-        if grid.rows:
-            whole.add_row(_terminal_table(grid))
-    for model in summary.models:
-        if model.red:
-            whole.add_row(Text(model.red, style="bold red"))
-    whole.add_row(Text(_footnote(summary), style="dim"))
+    for place, part in enumerate(parts):
+        if place:
+            whole.add_row("")
+        whole.add_row(part)
     return whole
+
+
+def _shown_columns(summary: Summary, width: int) -> _Columns:
+    """All columns that hold anything; of the levels fewer where they do not fit beside each other."""
+    columns = _of_turns(summary, shown_turns(summary.turns))
+    if _first_width(summary) + sum(_width(summary, name, show) for name, show in columns.items()) > width:
+        columns = _of_turns(summary, _ends_and_middle(summary.turns))
+    columns |= _other_columns(summary)
+    kept = {name: show for name, show in columns.items() if any(_is_defined(cell) for cell in _cells(summary, show))}
+    return kept or columns
+
+
+def _packed(summary: Summary, columns: _Columns, width: int) -> list[_Columns]:
+    """The columns in their order, in as few tables as hold them all, and these about equally wide."""
+    widths = {name: _width(summary, name, show) for name, show in columns.items()}
+    parts = _filled(widths, width - _first_width(summary))
+    for narrower in range(width - _first_width(summary) - 1, 0, -1):
+        same = _filled(widths, narrower)
+        if len(same) > len(parts):
+            break
+        parts = same
+    return [{name: columns[name] for name in part} for part in parts]
+
+
+def _filled(widths: Mapping[str, int], room: int) -> list[list[str]]:
+    """Names in their order, so many at a time as have room; at least one."""
+    parts: list[list[str]] = [[]]
+    for name, width in widths.items():
+        if parts[-1] and sum(widths[other] for other in parts[-1]) + width > room:
+            parts.append([])
+        parts[-1].append(name)
+    return parts
+
+
+def _cells(summary: Summary, show: Callable[[ModelSummary], _Cell]) -> list[_Cell]:
+    return [show(model) for model in summary.models]
+
+
+def _is_defined(cell: _Cell) -> bool:
+    return cell[0] not in (UNDEFINED, _IS_BASELINE)
+
+
+def _width(summary: Summary, name: str, show: Callable[[ModelSummary], _Cell]) -> int:
+    """The width of a column with the space before it."""
+    return max(cell_len(text) for text in (name, *chain.from_iterable(_cells(summary, show)))) + _GAP
+
+
+def _first_width(summary: Summary) -> int:
+    return min(_LONGEST_NAME, max(cell_len(name) for name in ("model", *(model.name for model in summary.models))))
+
+
+def _legend(summary: Summary, grids: Sequence[_Grid]) -> Table:
+    """What the columns mean that are shown, and why some have no value."""
+    legend = Table.grid(padding=(0, 2, 0, 0))
+    legend.add_column(no_wrap=True)
+    legend.add_column()
+    shown = list(chain.from_iterable(grid.headers for grid in grids))
+    controls = [model.name for model in summary.of_kind("control")]
+    controls += [control.name for model in summary.models for control in model.counterfactuals]
+    for name, meaning in (*meanings((*shown, *controls)), *_why_undefined(summary, shown)):
+        legend.add_row(Text(name, style="dim bold"), Text(meaning, style="dim"))
+    return legend
+
+
+def _why_undefined(summary: Summary, shown: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Why values are not there: once for each column that shows none, and for each that lacks some."""
+    columns = {**_gain_columns(summary), **_rate_columns()}
+    if summary.models[0].reached is not None:
+        columns["first 4"] = lambda model: _cell(model.reached.turn if model.reached else None)
+    lacking = [name for name, show in columns.items() if UNDEFINED in (cell[0] for cell in _cells(summary, show))]
+    short = any(model.ir.value is None for model in summary.models)
+    of_rates = "a line needs two judged turns" if short else "a flat curve has none"
+    for sign, names in (
+        (UNDEFINED, [name for name in lacking if name in shown]),
+        ("not shown", [name for name in lacking if name not in shown]),
+    ):
+        reasons: defaultdict[str, list[str]] = defaultdict(list)
+        for name in names:
+            reasons[_WHY.get(name, of_rates)].append(name)
+        if reasons:
+            yield sign, "; ".join(f"{', '.join(of_reason)} ({why})" for why, of_reason in reasons.items())
 
 
 def group_table(summary: Summary) -> Table | None:
@@ -467,8 +573,8 @@ def _shown_groups(summary: Summary) -> list[GroupLevel]:
 
 def markdown(summary: Summary) -> str:
     """The summary as one Markdown table, smaller ones for what is told beside, and the footnote."""
-    columns = {**_level_columns(summary), **_gain_columns(), **_rate_columns(), **_measured(summary)}
-    grids = [_of_models(summary, columns), _pair_grid(summary), _counterfactual_grid(summary), _missing_grid(summary)]
+    columns = _of_turns(summary, shown_turns(summary.turns)) | _other_columns(summary)
+    grids = [_of_models(summary, columns), *_grids_beside(summary)]
     parts = ["\n".join(_markdown_lines(grid)) for grid in grids if grid.rows]
     parts += [f"**{_escaped(model.red)}**" for model in summary.models if model.red]
     return "\n\n".join([*parts, _footnote(summary)]) + "\n"
@@ -525,22 +631,33 @@ def _of_models(summary: Summary, columns: _Columns) -> _Grid:
     return _Grid("model", list(columns), rows)
 
 
-def _level_columns(summary: Summary) -> _Columns:
+def _of_turns(summary: Summary, turns: Sequence[int]) -> _Columns:
     def level(turn: int) -> Callable[[ModelSummary], _Cell]:
         return lambda model: _cell(model.al[turn - 1])
 
-    columns: _Columns = {f"AL({turn})": level(turn) for turn in shown_turns(summary.turns)}
+    columns: _Columns = {f"AL({turn})": level(turn) for turn in turns}
     columns["mean AL"] = lambda model: _cell(model.mean_al)
     return columns
 
 
-def _gain_columns() -> _Columns:
-    return {
-        "to baseline": lambda model: _cell(model.difference, signed=True),
+def _other_columns(summary: Summary) -> _Columns:
+    return _gain_columns(summary) | _rate_columns() | _measured(summary)
+
+
+def _gain_columns(summary: Summary) -> _Columns:
+    def difference(model: ModelSummary) -> _Cell:
+        return (_IS_BASELINE, "") if model.name == summary.baseline else _cell(model.difference, signed=True)
+
+    columns: _Columns = {"to baseline": difference} if _is_compared(summary) else {}
+    return columns | {
         "gap": lambda model: _cell(model.gap, signed=True),
         "uptake": lambda model: _cell(model.uptake),
         "words": lambda model: (number(model.length_words, 0), ""),
     }
+
+
+def _is_compared(summary: Summary) -> bool:
+    return len(summary.of_kind("model")) > 1
 
 
 def _rate_columns() -> _Columns:
@@ -563,6 +680,10 @@ def _measured(summary: Summary) -> _Columns:
     }
     nothing = (UNDEFINED, "")
     return {name: show for name, show in columns.items() if any(show(model) != nothing for model in summary.models)}
+
+
+def _grids_beside(summary: Summary) -> tuple[_Grid, ...]:
+    return _pair_grid(summary), _counterfactual_grid(summary), _missing_grid(summary)
 
 
 def _pair_grid(summary: Summary) -> _Grid:
@@ -610,20 +731,22 @@ def _counterfactual_grid(summary: Summary) -> _Grid:
 
 
 def _missing_grid(summary: Summary) -> _Grid:
+    compared = _is_compared(summary)
     rows = [
         _Row(
             name=model.name,
             cells=[
                 (f"{model.missing_share:.1%}" if model.missing_share is not None else UNDEFINED, ""),
                 (_between(model.bounds), ""),
-                (_between(model.difference_bounds, signed=True), ""),
+                *([(_between(model.difference_bounds, signed=True), "")] if compared else []),
             ],
             aside=model.kind == "control",
         )
         for model in _ordered(summary)
         if model.bounds or model.difference_bounds
     ]
-    return _Grid("missing verdicts", ["share", "mean AL, all 1 or 5", "to baseline, at worst or best"], rows)
+    beside = ["to baseline, at worst or best"] if compared else []
+    return _Grid("missing verdicts", ["share", "mean AL, all 1 or 5", *beside], rows)
 
 
 def _between(bounds: Bounds | None, *, signed: bool = False) -> str:
@@ -633,8 +756,9 @@ def _between(bounds: Bounds | None, *, signed: bool = False) -> str:
 
 
 def _terminal_table(grid: _Grid, first: int | None = None) -> Table:
-    terminal = Table(box=HORIZONTALS, padding=0)
-    terminal.add_column(grid.first, width=first or (14 if grid.first == "model" else None), overflow="fold")
+    terminal = Table(box=HORIZONTALS, show_edge=False, pad_edge=False, padding=(0, 0, 0, _GAP - 1))
+    longest = first or (_LONGEST_NAME if grid.first == "model" else None)
+    terminal.add_column(grid.first, max_width=longest, overflow="fold")
     for header in grid.headers:
         # Text, because a name with square brackets is not markup.
         terminal.add_column(Text(header), justify="right", no_wrap=first is None)
@@ -665,20 +789,32 @@ def _cell(estimate: Estimate | None, *, digits: int = 2, signed: bool = False) -
 
 
 def _range(low: float, high: float, digits: int = 2, *, signed: bool = False) -> str:
-    # Before a number that may be negative a dash would read as a minus.
-    between = " to " if signed else "\N{EN DASH}"
-    return between.join(number(end, digits, signed=signed) for end in (low, high))
+    # In words: before a number that may be negative a dash would read as a minus.
+    return " to ".join(number(end, digits, signed=signed) for end in (low, high))
 
 
 def _footnote(summary: Summary) -> str:
     world = summary.world.rstrip(".")
     cases = summary.models[0].cases
     missing = sum(model.missing for model in summary.models)
+    turns = "1 turn" if summary.turns == 1 else f"{summary.turns} turns"
     return (
-        f"{world}. {cases} held-out persons, {summary.turns} turns. Intervals: 95 %, from {summary.resamples:,} "
-        f"resamples of {_resampled(summary)} (seed {summary.seed}). Baseline: {summary.baseline}. "
+        f"{world}. {cases} held-out persons, {turns}. Intervals: 95%, from {summary.resamples:,} "
+        f"resamples of {_resampled(summary)} (seed {summary.seed}).{_of_baseline(summary)} "
         f"Verdicts missing: {missing}.{_noise(summary)}"
     )
+
+
+def _of_baseline(summary: Summary) -> str:
+    """Which model is the baseline, and why."""
+    if not _is_compared(summary):
+        return ""
+    why = ""
+    if summary.baseline == _UNTRAINED:
+        why = ", the model before training"
+    elif summary.baseline == summary.of_kind("model")[0].name:
+        why = ", the first of the models"
+    return f" Baseline: {summary.baseline}{why}."
 
 
 def _resampled(summary: Summary) -> str:

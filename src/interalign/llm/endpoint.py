@@ -208,8 +208,9 @@ class EndpointModel:
         if isinstance(error, APIStatusError):
             mend = _MENDS.get(error.status_code, "look at the server's log, and run the same command again later.")
             what = f"{self.name} refused: {self._shown(_server_says(error))}."
-            refused = error.status_code in _REFUSED_AS_IT_IS
-            lasting = error.status_code in _LASTING and not _OF_CONTENT.search(_server_says(error))
+            of_content = error.status_code in _LASTING and bool(_OF_CONTENT.search(_server_says(error)))
+            refused = error.status_code in _REFUSED_AS_IT_IS or of_content
+            lasting = error.status_code in _LASTING and not of_content
             return ModelError(
                 what, mend=mend.format(key_env=self._config.api_key_env), refused=refused, lasting=lasting
             )

@@ -16,10 +16,11 @@ from pathlib import Path
 
 from pydantic import Field
 
-from interalign.conversations.environment import Environment, open_test, prompts_of, roles_of
-from interalign.errors import Interrupted, ModelError, StopWork
+from interalign.conversations.environment import TESTED, Environment, open_test, prompts_of, roles_of
+from interalign.errors import InputError, Interrupted, ModelError, StopWork
 from interalign.evaluation.benchmark import (
     CONTROLS,
+    PACKAGED,
     BenchmarkConfig,
     Candidate,
     ControlCandidate,
@@ -32,11 +33,13 @@ from interalign.evaluation.controls import CONTROL_PROMPTS
 from interalign.evaluation.rows import TurnRow
 from interalign.evaluation.summary import Summary, summarise
 from interalign.llm.account import Account, Budget, RoleUsage
-from interalign.llm.backends import costs_nothing, label
+from interalign.llm.backends import LocalConfig, ScriptedConfig, costs_nothing, label, open_model
+from interalign.llm.offline import resolve_model
 from interalign.llm.prices import Prices, load_prices
 from interalign.messages import Value
 from interalign.personas.persona import Persona
 from interalign.pipeline.rehearsed_evaluation import estimate_evaluation
+from interalign.pipeline.setting import Setting, setting_of
 from interalign.pipeline.stopping import GO_ON, Gate, stopping, wrapping
 from interalign.pipeline.tested import BASE, Tested, What, folder_of, tested_models
 from interalign.pipeline.work import Work
@@ -44,7 +47,7 @@ from interalign.recipe import Recipe
 from interalign.report.growth import counted
 from interalign.roles.llm.player import RoleConfig, instructions, packaged, prompt_hashes
 from interalign.roles.user import refuse_unplayable
-from interalign.run import RunFolder, read_jsonl, write_json, write_jsonl
+from interalign.run import RunFolder, read_json, read_jsonl, write_json, write_jsonl
 
 __all__ = [
     "WORLD",
@@ -83,10 +86,16 @@ class _Bench:
     people: Sequence[Persona]
     account: Account
     gate: Gate
+    version: str
+    """Of the people."""
 
     @property
     def config(self) -> BenchmarkConfig:
         return self.work.recipe.benchmark
+
+    def setting(self, name: str, tested: Tested | None) -> Setting:
+        """What the verdicts of a model or a control are made by now."""
+        return setting_of(name, tested, self.config, self.version, _prompts(self.config), self.work.recipe.seed)
 
 
 def evaluate(
@@ -144,13 +153,27 @@ def cases_of(run: RunFolder, recipe: Recipe) -> list[Persona]:
         LeakError: training personas of this run are among them.
     """
     config = recipe.benchmark
+    by_rules = config.roles is None or config.roles.user is None
     if config.cases is None:
+        if not run.heldout.exists():
+            raise InputError(
+                f"There is nobody to talk to: {run.heldout} is not there.",
+                mend="use --cases aloe, the people who come with interalign"
+                + (" (language models must play them: --roles)" if by_rules else "")
+                + ", name a file of personas with --cases, or make some with `interalign personas compose`.",
+            )
         people = read_jsonl(run.heldout, Persona)
+    elif config.cases == PACKAGED and by_rules:
+        raise InputError(
+            "The people of aloe are told in words only, so rules cannot play them.",
+            mend="let language models play them (--roles, or --user and --judge), or leave --cases out for people whom "
+            "`interalign personas compose` has made.",
+        )
     else:
         people = list(read_cases(config.cases))
         if run.personas.exists():
             refuse_leaks(people, read_jsonl(run.personas, Persona))
-    if config.roles is None or config.roles.user is None:
+    if by_rules:
         for persona in people:
             refuse_unplayable(persona)
     return people
@@ -210,33 +233,83 @@ async def _all_rows(
     config = work.recipe.benchmark
     # Where nobody is paid, nothing is lost when Ctrl-C stops it at once.
     free = config.by_rules and all(costs_nothing(one.model) for one in tested)
+    work.console.print(_length_told(work, people, tested), style="dim", markup=False, highlight=False, soft_wrap=True)
     async with nullcontext(Gate()) if free else stopping(work.console) as gate:
-        bench = _Bench(work, people, account, gate)
-        rows = {one.name: await _rows_of_model(bench, one) for one in tested}
+        bench = _Bench(work, people, account, gate, card(people).version)
+        before = {one.name: None if one.elsewhere else _before(bench, one.name, one) for one in tested}
+        await _refuse_unfit(bench, [one for one in tested if before[one.name] is None])
+        rows = {one.name: before[one.name] or await _rows_of_model(bench, one) for one in tested}
+        rows |= _of_other_commands(bench, tested)
         if config.by_rules and config.controls:
             for name in CONTROLS:
-                rows[name] = await _rows(bench, name, ControlCandidate(CONTROLS[name]), Environment())
+                control = ControlCandidate(CONTROLS[name])
+                rows[name] = _before(bench, name, None) or await _rows(bench, name, control, Environment(), None)
     return rows
+
+
+async def _refuse_unfit(bench: _Bench, tested: Sequence[Tested]) -> None:
+    """Find what is wrong with any of the models before the first call: what the others say costs money.
+
+    Raises:
+        InputError: a key or a price is missing, or a folder holds no weights.
+        MissingExtra, ModelError: as `open_model`.
+    """
+    for one in tested:
+        if isinstance(one.model, LocalConfig):
+            resolve_model(one.model.checkpoint)
+        elif not isinstance(one.model, ScriptedConfig):
+            async with open_model(one.model, {}, TESTED) as model:
+                bench.account.check([model])
+
+
+def _of_other_commands(bench: _Bench, tested: Sequence[Tested]) -> dict[str, list[TurnRow]]:
+    """The rows of models that this command does not name, where they were made in the same setting."""
+    known = {folder_of(name) for name in (*(one.name for one in tested), *CONTROLS)}
+    shared = bench.setting("", None).shared
+    rows = {}
+    for path in sorted(bench.work.run.eval.glob("*/setting.json")):
+        if path.parent.name in known or not (path.parent / "verdicts.jsonl").exists():
+            continue
+        setting = read_json(path, Setting)
+        if setting.shared == shared:
+            bench.work.done(f"benchmark of {setting.name}")
+            rows[setting.name] = read_jsonl(path.parent / "verdicts.jsonl", TurnRow)
+    return rows
+
+
+def _length_told(work: Work, people: Sequence[Persona], tested: Sequence[Tested]) -> str:
+    """What the progress counts, in a sentence."""
+    config = work.recipe.benchmark
+    conversations = len(line_up(people, config, work.recipe.seed))
+    again = conversations - len(people)
+    whom = counted(len(people), "case") + (f", {again:,} of them twice" if again else "")
+    replies = counted(conversations * config.turns, "turn")
+    return f"{whom}; {config.turns} turns each: {replies} {'with each model' if len(tested) > 1 else 'in all'}."
 
 
 async def _rows_of_model(bench: _Bench, tested: Tested) -> list[TurnRow]:
     config, work = bench.config, bench.work
-    before = _before(bench, tested.name, anew=tested.elsewhere)
-    if before is not None:
-        return before
     wrap = wrapping(work.journal, bench.account, bench.gate)
     async with open_test(tested.model, config.roles, config.checks, wrap, helpfulness=config.helpfulness) as (
         model,
         cast,
     ):
         candidate = MethodCandidate(tested.method, model, config.sampling)
-        return await _rows(bench, tested.name, candidate, cast, anew=True)
+        return await _rows(bench, tested.name, candidate, cast, tested)
 
 
-def _before(bench: _Bench, name: str, *, anew: bool) -> list[TurnRow] | None:
-    """The rows of an earlier command, where all of them stand: what failed may do better now."""
+def _before(bench: _Bench, name: str, tested: Tested | None) -> list[TurnRow] | None:
+    """The rows of an earlier command in the same setting, where all stand: what failed may do better now.
+
+    Older versions did not write down the setting; their rows are taken as they are.
+    """
     path = verdicts_at(bench.work.run, name)
-    if anew or not path.exists():
+    if not path.exists():
+        return None
+    mark = path.with_name("setting.json")
+    other = read_json(mark, Setting).differences(bench.setting(name, tested)) if mark.exists() else ()
+    if other:
+        bench.work.say(f"{name} was evaluated with other settings ({', '.join(other)}), and is played again.")
         return None
     rows = read_jsonl(path, TurnRow)
     whole = bench.config.by_rules or not any(row.failure or _unanswered(row) for row in rows)
@@ -251,14 +324,15 @@ def _unanswered(row: TurnRow) -> bool:
 
 
 async def _rows(
-    bench: _Bench, name: str, candidate: Candidate, cast: Environment, *, anew: bool = False
+    bench: _Bench, name: str, candidate: Candidate, cast: Environment, tested: Tested | None
 ) -> list[TurnRow]:
-    before = None if anew else _before(bench, name, anew=False)
-    if before is not None:
-        return before
     rows = await _played(bench, name, candidate, cast)
     _refuse_all_failed(name, rows)
-    write_jsonl(verdicts_at(bench.work.run, name), rows)
+    path = verdicts_at(bench.work.run, name)
+    # A process that is killed in between leaves no verdicts of one setting beside the mark of another.
+    path.unlink(missing_ok=True)
+    write_json(path.with_name("setting.json"), bench.setting(name, tested))
+    write_jsonl(path, rows)
     return rows
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from interalign.conversations.environment import TESTED, EnvironmentRoles, environment_of, prompts_of, roles_of
 from interalign.evaluation.benchmark import BenchmarkConfig, Case, MethodCandidate, line_up, play_cases
 from interalign.llm.account import RoleUsage, merged
-from interalign.llm.backends import check_limits
+from interalign.llm.backends import ModelConfig, ScriptedConfig, check_limits
 from interalign.llm.model import Request
 from interalign.llm.prices import Prices
 from interalign.personas.persona import Persona
@@ -51,10 +51,10 @@ def estimate_evaluation(
             for role, of_role in played.items():
                 whole = sum(one.weight for one in of_role.models)
                 rows += [
-                    estimated(role, one.model, heard[role], scale * one.weight / whole, prices)
+                    _estimated(role, one.model, heard[role], scale * one.weight / whole, prices)
                     for one in of_role.models
                 ]
-            rows.append(estimated(TESTED, one_tested.model, heard[TESTED], scale, prices))
+            rows.append(_estimated(TESTED, one_tested.model, heard[TESTED], scale, prices))
     return merged(rows)
 
 
@@ -70,6 +70,15 @@ def sample_evaluation_calls(personas: Sequence[Persona], recipe: Recipe) -> dict
     calls = _rehearse(cases, recipe, recipe.benchmark, "plain", 0)
     calls[TESTED] = _rehearse(cases, recipe, plain, "plain", 0)[TESTED]
     return {role: heard.last for role, heard in calls.items() if heard.last is not None}
+
+
+def _estimated(role: str, model: ModelConfig, heard: Heard, scale: float, prices: Prices) -> RoleUsage:
+    """As `estimated`; a script goes by the name that it has in a run."""
+    row = estimated(role, model, heard, scale, prices)
+    if not isinstance(model, ScriptedConfig):
+        return row
+    script = "generic" if role == TESTED else prompts_of((role,))[role]
+    return row.model_copy(update={"model": scripts()[script].name})
 
 
 def _part(cases: Sequence[Case], recipe: Recipe, method: str, *, repeat: int) -> tuple[Mapping[str, Heard], float]:

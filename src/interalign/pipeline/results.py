@@ -11,16 +11,14 @@ from interalign.errors import InputError
 from interalign.evaluation.compare import Results
 from interalign.evaluation.rows import TurnRow
 from interalign.evaluation.summary import Summary
-from interalign.llm.backends import label
 from interalign.messages import Value
 from interalign.pipeline.evaluate import Evaluation, people_of, verdicts_at
+from interalign.pipeline.setting import RULES, judge_in_words, sampling_in_words
 from interalign.recipe import Recipe, load_recipe
-from interalign.roles.llm.player import RoleConfig
 from interalign.run import RunFolder, read_json, read_jsonl
 
-__all__ = ["JudgedAnew", "judge_in_words", "read_results", "read_summary", "rescored_at"]
+__all__ = ["RULES", "JudgedAnew", "judge_in_words", "read_results", "read_summary", "rescored_at"]
 
-RULES = "rules"
 _PLAYED = ("user", "checker", "inducer", "judge")
 """The roles on which scores depend, by the names of the recipe."""
 
@@ -65,22 +63,6 @@ def read_summary(path: Path) -> Summary:
     return read_json(_place(path)[1] / "summary.json", Summary)
 
 
-def judge_in_words(role: RoleConfig | None, prompt: str | None) -> str:
-    """Whoever plays a role, in words that differ where scores may: models, sampling, instructions.
-
-    Args:
-        role: Its configuration; None for rules.
-        prompt: Hash of its instructions, where it is known.
-    """
-    if role is None:
-        return RULES
-    models = ", ".join(f"{label(one.model)}" + (f" x {one.weight:g}" if one.weight != 1 else "") for one in role.models)
-    how = [f"temperature {role.sampling.temperature:g}"]
-    how += [name.replace("_", " ") for name in ("weighted", "free_text") if getattr(role, name, False)]
-    how += [f"prompt {prompt}"] if prompt else []
-    return f"{models} ({', '.join(how)})"
-
-
 def _place(path: Path) -> tuple[RunFolder, Path]:
     """The run that a path is of, and the folder with its summary."""
     if (path / "eval" / "summary.json").is_file():
@@ -122,7 +104,7 @@ def _read(run: RunFolder, folder: Path, label_: str) -> Results:
 
 
 def _setting(run: RunFolder, folder: Path) -> Iterator[tuple[str, str]]:
-    """Who played which role, as far as it is recorded."""
+    """Who played which role, and how replies were drawn, as far as it is recorded."""
     kept, told = run.root / "recipe.toml", run.eval / "evaluation.json"
     if not kept.exists():
         return
@@ -132,5 +114,8 @@ def _setting(run: RunFolder, folder: Path) -> Iterator[tuple[str, str]]:
     for name in _PLAYED:
         if name in ("user", "judge") or getattr(roles, name) is not None:
             yield name, judge_in_words(getattr(roles, name), prompts.get(name))
+    yield "sampling", sampling_in_words(recipe.benchmark.sampling)
+    if roles.user is not None:
+        yield "checks", recipe.benchmark.checks.model_dump_json()
     if _is_rescored(folder):
         yield "judge", read_json(folder / "judge.json", JudgedAnew).judge

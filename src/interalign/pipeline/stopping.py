@@ -27,6 +27,8 @@ GO_ON = "run the same command again to go on from here."
 _IN_A_ROW = 10
 """So many calls that fail one after the other, each after the client's own tries, with no answer of that model
 between, are no matter of single conversations."""
+_NO_USE = "gave no usable answer"
+"""How the errors of a server that has answered, in a form that is none, are worded."""
 
 
 class Gate:
@@ -61,8 +63,15 @@ class Gate:
         self._failed[name] = 0
 
     def failed(self, name: str, error: ModelError) -> None:
-        """A call of a model has failed; raises Outage where no other would fare better."""
-        self._failed[name] += 1
+        """A call of a model has failed; raises Outage where no other would fare better.
+
+        A server that turns down this very request, or answers it with something of no use, is there. Such failures come
+        again whenever a run is resumed, with the answers between them from the journal, and are never an outage.
+        """
+        if not error.lasting and (error.refused or _NO_USE in error.what):
+            self.answered(name)
+        else:
+            self._failed[name] += 1
         if self._outage is None and (error.lasting or self._failed[name] >= _IN_A_ROW):
             row = "" if error.lasting else f" ({self._failed[name]} calls in a row failed)"
             mend = f"{error.mend.rstrip('.')}; then {GO_ON}" if error.mend else GO_ON

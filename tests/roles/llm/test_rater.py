@@ -13,7 +13,7 @@ from interalign.errors import ModelError
 from interalign.llm.endpoint import EndpointConfig, EndpointModel
 from interalign.llm.model import Answer, Request, Sampling
 from interalign.llm.scripted import ScriptedModel
-from interalign.messages import Chat
+from interalign.messages import Chat, Message
 from interalign.personas.persona import Fact, Persona
 from interalign.roles.judge import Judge, Verdict
 from interalign.roles.ledger import Disclosure, Ledger, Stated
@@ -325,3 +325,24 @@ def test_any_reply_can_be_rated_by_script(reply: str, text: str, told: list[str]
     assert len(scores([reply], known(*told), persona)) == 1
     assert helped(scripted("helpfulness"), reply) is not None
     assert helped(scripted("helpfulness"), reply, chat=()) is not None
+
+
+def test_the_script_gives_less_for_much_told_and_nothing_used() -> None:
+    (early,), (late,) = scores([GENERIC], known(ORGANS)), scores([GENERIC], known(*WHOLE))
+    assert early.score > late.score
+    (fitting,) = scores([FITTING], known(*WHOLE))
+    assert fitting.score >= 4
+
+
+def test_the_script_likes_a_reply_no_longer_than_the_message() -> None:
+    said = "My knees hurt."
+    short, long = "You might rest your knees for a good long day.", "Rest. " * 8
+    first = (Message(role="user", content=said),)
+    other = Persona(profile="Otto is 19 years old.", personality="He is talkative and cheerful.")
+    rater = LLMRater(scripted("rater"))
+    styles = [
+        verdict.parts["style"]
+        for chat in (first, (Message(role="user", content=f"{said} {long * 3}"),))
+        if (verdict := asyncio.run(rater.score(other, chat, short, known(), 1)))
+    ]
+    assert styles[0] < styles[1] == 1

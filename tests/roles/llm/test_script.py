@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from functools import cache
 from itertools import pairwise
+from statistics import mean
 from typing import NamedTuple
 
 import pytest
@@ -10,9 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interalign.conversations.cast import cast_of, roles_of
+from interalign.conversations.environment import environment_of, environment_played_by, prompts_of
+from interalign.conversations.environment import roles_of as environment_roles_of
 from interalign.conversations.simulate import SimulateConfig, grow_trees, roles_played_by
 from interalign.conversations.tree import Tree
+from interalign.evaluation.benchmark import BenchmarkConfig, MethodCandidate, line_up, play_cases
 from interalign.evaluation.cases import aloe_cases
+from interalign.evaluation.controls import COUNTERFACTUALS
+from interalign.evaluation.rows import TurnRow
 from interalign.llm.backends import ScriptedConfig
 from interalign.llm.model import Sampling
 from interalign.messages import Chat, Message
@@ -247,3 +254,39 @@ def test_the_packaged_cases_are_played_to_the_end_and_their_messages_pass_the_ch
     assert messages == [config.turns] * len(aloe_cases())
     assert [tree.failure for tree in trees if tree.failure] == []
     assert len(refused) <= 0.02 * (sum(messages) + len(refused))
+
+
+def dry_run(turns: int = 10) -> list[TurnRow]:
+    """The packaged cases as a script plays them, with all that a dry run of `interalign eval` has."""
+    roles = environment_played_by(ScriptedConfig())
+    config = BenchmarkConfig(turns=turns, roles=roles)
+    players = {role: player(name) for role, name in prompts_of(environment_roles_of(roles)).items()}
+    candidate = MethodCandidate("plain", scripts()["generic"], Sampling())
+    cases = line_up(aloe_cases()[:20], config, 7)
+
+    async def play() -> list[TurnRow]:
+        cast = environment_of(players, roles, config.checks)
+        return [row async for _, rows in play_cases(cases, candidate, cast, config, 7) for row in rows]
+
+    return asyncio.run(play())
+
+
+def test_a_dry_run_shows_how_a_result_looks() -> None:
+    rows = dry_run()
+    assert [row.failure for row in rows if row.failure] == [] and not any(row.faults for row in rows)
+    plain = [row.verdict.score for row in rows if row.verdict]
+    assert len(set(plain)) >= 3 and min(plain) < max(plain)
+    assert max(Counter(plain).values()) < 0.7 * len(plain)
+    told: dict[str, list[float]] = {name: [] for name in (*COUNTERFACTUALS, "plain")}
+    for row in rows:
+        if row.controls and row.verdict:
+            told["plain"].append(row.verdict.score)
+            for name, control in row.controls.items():
+                assert control.verdict is not None
+                told[name].append(control.verdict.score)
+    means = {name: mean(scores) for name, scores in told.items()}
+    assert means["oracle persona"] > means["plain"] + 1 and means["disclosed-only oracle"] > means["plain"] + 1
+    assert abs(means["generic-nice"] - means["plain"]) < 0.5
+    learnt = [row.induction for row in rows if row.induction]
+    assert sum(one.true for one in learnt) > 0.9 * sum(len(one.statements) for one in learnt)
+    assert 0.3 < sum(one.found for one in learnt) / sum(one.disclosed for one in learnt) < 0.95

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import chain, zip_longest
 from random import Random
 from typing import Any, NamedTuple
 
 from interalign.llm.model import Request, call_key
 from interalign.llm.scripted import ScriptedModel
+from interalign.roles.llm.player import packaged
 
 __all__ = ["scripts"]
 
@@ -55,7 +56,8 @@ _ADVICE = (
 _ENDS = ("The rest can wait.", "Nothing more is needed for now.", "It gets easier from there.")
 _CURT = frozenset(_WORD.findall("impatient blunt brief terse quiet reserved taciturn curt busy laconic direct gruff"))
 _CURT_LENGTH, _USUAL_LENGTH = (3, 35), (8, 90)
-_HEAP = 3
+_HEAP, _IGNORED = 3, 2
+_KEPT, _MOST_STATEMENTS = 0.7, 10
 _TAKEN_UP = ("As you said: {told}", "What you mentioned counts here: {told}", "With this in mind: {told}")
 
 
@@ -119,17 +121,42 @@ def _inducer(request: Request, random: Random) -> str:
 def _tailored(request: Request, random: Random) -> str:
     """A generic reply that takes up one of the notes, the one that is closest to the message where one is."""
     *_, (message, block) = [("", "{}"), *_NOTES.findall(request.messages[-1].content)]
-    notes = json.loads(block)
+    return _taking_up(json.loads(block), message, random)
+
+
+def _taking_up(notes: Mapping[str, Sequence[str]], message: str, random: Random) -> str:
     known = {one: " ".join(notes[kind]) for kind in _KINDS for one in notes.get(kind, ())}
     if not known:
-        return _generic(request, random)
+        return _in_general(random)
     closest = max(random.sample(list(known), len(known)), key=lambda one: len(_shared(one, message)))
     told = _retold(closest, known[closest], _name(" ".join(notes.get("profile", ()))), _YOU)
     return f"{random.choice(_TAKEN_UP).format(told=told)} {random.choice(_ADVICE)} {random.choice(_ENDS)}"
 
 
 def _generic(request: Request, random: Random) -> str:
+    """A reply for anybody; it takes up what its instructions tell of the person, and says what it has learnt."""
+    first, last = request.messages[0], request.messages[-1]
+    if last.content == packaged("induce"):
+        return _learnt(request, random)
+    if first.role == "system" and "<person>" in first.content:
+        person = _inside(first.content, "person")
+        return _taking_up({kind: _sentences(person[kind]) for kind in _KINDS}, last.content, random)
+    if first.role == "system" and "<shown>" in first.content:
+        shown = [one.rpartition(": ")[2] for one in _inside(first.content, "shown")]
+        return _taking_up({"profile": shown}, last.content, random)
+    return _in_general(random)
+
+
+def _in_general(random: Random) -> str:
     return f"{random.choice(_LEADS)} {random.choice(_ADVICE)} {random.choice(_ENDS)}"
+
+
+def _learnt(request: Request, random: Random) -> str:
+    """Most of what the person has said of itself, a line each, in its own words."""
+    said = [one.content for one in request.messages[:-1] if one.role == "user"]
+    stated = [one for text in said for one in _sentences(text) if not one.endswith("?") and len(_content(one)) > 2]
+    kept = [one for one in stated if random.random() < _KEPT]
+    return "\n".join(kept[:_MOST_STATEMENTS]) or "nothing"
 
 
 def _judge(request: Request, random: Random) -> str:
@@ -156,7 +183,8 @@ def _grader(request: Request, random: Random) -> str:
 def _rater(request: Request, random: Random) -> str:
     """High for a reply that takes up one or two things told, at the length that the person likes.
 
-    To pile them up, to shout, or to say what is of the persona and has not been told costs points.
+    To pile them up, to shout, to use nothing of the much that was told, or to say what is of the persona and has not
+    been told costs points.
     """
     prompt = request.messages[1].content
     persona, disclosed, reply = (_inside(prompt, tag) for tag in ("persona", "disclosed", "reply"))
@@ -164,13 +192,22 @@ def _rater(request: Request, random: Random) -> str:
     untold = [one for kind in _KINDS for one in _sentences(persona[kind]) if not _told(one, told)]
     honest = not any(_told(one, reply) and len(_content(one)) > 1 for one in untold)
     taken_up = sum(_told(one.rpartition(": ")[2], reply) for one in disclosed)
-    least, most = _CURT_LENGTH if _CURT & set(_WORD.findall(persona["personality"].casefold())) else _USUAL_LENGTH
-    length = len(_WORD.findall(reply))
-    style = 5 - 2 * (length < least) - 2 * (length > most) - 2 * (reply.count("!") > 2) - (taken_up >= _HEAP)
-    content = 1 if taken_up >= _HEAP or not length else 2 + bool(_shared(reply, _last(prompt))) + 2 * (taken_up > 0)
-    score = (style + content + 1) // 2
-    marks = {"score": score if honest else max(1, min(score - 1, 3)), "style": max(style, 1), "content": content}
+    style = _style(persona["personality"], _last(prompt), reply) - (taken_up >= _HEAP)
+    if taken_up >= _HEAP or not _WORD.search(reply):
+        content = 1
+    else:
+        ignored = not taken_up and len(disclosed) > _IGNORED
+        content = 2 + bool(_shared(reply, _last(prompt))) + 2 * (taken_up > 0) - ignored
+    score = round((max(style, 1) + 2 * content) / 3)
+    marks = {"score": score if honest else max(1, min(score - 1, 2)), "style": max(style, 1), "content": content}
     return json.dumps({**marks, "honest": honest})
+
+
+def _style(personality: str, message: str, reply: str) -> int:
+    """5 for a reply of a length that the person likes, and not much longer than what they wrote."""
+    least, most = _CURT_LENGTH if _CURT & set(_WORD.findall(personality.casefold())) else _USUAL_LENGTH
+    length, written = len(_WORD.findall(reply)), len(_WORD.findall(message))
+    return 5 - 2 * (length < least) - 2 * (length > most) - 2 * (reply.count("!") > 2) - (most >= length > written)
 
 
 def _helpfulness(request: Request, random: Random) -> str:
