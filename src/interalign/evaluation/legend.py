@@ -11,7 +11,7 @@ __all__ = ["meanings"]
 
 _MEANINGS = {
     "AL": "mean score at a turn, from 1 to 5; mean AL: at all turns",
-    "to baseline": "mean AL minus the baseline's, over replies that both have a score for",
+    "to baseline": "mean AL minus the baseline's, where both have a score",
     "gap": "mean AL, minus that of the replies judged for a stranger",
     "uptake": "share of the complaints that the next reply meets",
     "words": "mean length of a reply",
