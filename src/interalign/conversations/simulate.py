@@ -305,7 +305,9 @@ class _Growing:
         refused = [one.attempt for one in self._before if (one.role, one.turn) == ("user", len(ledger) + 1)]
         # Branches that are asked for other words have numbers of their own, so that each try at a turn is told once.
         tried = 1 + max(refused) + branch * (1 + (checks.retries if checks else 0)) if refused else 0
-        return Place(self._persona, chat, ledger, tree.seed, at, tried)
+        turn, sources = len(ledger) + 1, self._config.sources
+        silent = [one.attempt for one in self._before if one.turn == turn and one.role in sources]
+        return Place(self._persona, chat, ledger, tree.seed, at, tried, 1 + max(silent) if silent else 0)
 
     async def _turn(self, place: Place) -> tuple[Turn | InteralignError, list[Fault]]:
         found: list[Fault] = []

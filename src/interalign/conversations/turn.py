@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from interalign.conversations.checks import ChecksConfig, faults
@@ -114,6 +114,8 @@ class Place:
     """The index that the user's message gets in the tree."""
     tried: int = 0
     """How many messages of the user were refused here before: the next one must be another."""
+    unanswered: int = 0
+    """How often a responder was asked here before and gave nothing: asked the same, it would give nothing again."""
 
     def derived(self, *parts: str) -> int:
         """A seed of this turn's own."""
@@ -122,7 +124,7 @@ class Place:
     def spoken(self, user: UserTurn) -> Place:
         """The same place after the user has spoken."""
         chat = (*self.chat, Message(role="user", content=user.content))
-        return Place(self.persona, chat, (*self.ledger, user.disclosure), self.seed, self.at, self.tried)
+        return replace(self, chat=chat, ledger=(*self.ledger, user.disclosure))
 
 
 @dataclass(frozen=True)
@@ -260,14 +262,15 @@ class _Replying:
 
     async def _reply(self, sibling: int, attempt: int) -> Reply | None:
         source = self._sources[sibling]
-        seed = self._place.derived(source, str(sibling), str(attempt))
+        asked = self._place.unanswered + attempt
+        seed = self._place.derived(source, str(sibling), str(asked))
         writer = self._cast.writers.get(source)
         if writer is None:
             return Reply(content=await self._by_rules(source, seed, sampled=self._is_first(sibling) and not attempt))
         try:
             return await writer.answer(self._place.chat, await self._impression if source == "tailored" else None, seed)
         except RoleFailure as error:
-            self._note(source, error, attempt)
+            self._note(source, error, asked)
             return None
 
     def _is_first(self, sibling: int) -> bool:
