@@ -92,6 +92,7 @@ def write(path: Path, kind: Kind, texts: list[str]) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_growing_writes_every_file_and_says_what_it_did(run: Run, tmp_path: Path) -> None:
     code, said = run("grow", "--recipe", "small.toml", "--out", "out")
     assert code == 0, said
@@ -591,6 +592,7 @@ def test_an_early_interrupt_ends_in_one_line(tmp_path: Path) -> None:
     assert said == "\nStopped. Run the same command again to go on from here.\n"
 
 
+@pytest.mark.slow
 def test_calibrating_prints_a_threshold_for_each_kind(run: Run, tmp_path: Path) -> None:
     write(tmp_path / "profiles.jsonl", "profile", [one.text for one in seeds("profile")])
     write(tmp_path / "personalities.jsonl", "personality", [one.text for one in seeds("personality")])

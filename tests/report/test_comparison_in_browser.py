@@ -11,6 +11,8 @@ from interalign.evaluation.compare import Comparison, Source
 from interalign.report.comparison import write_comparison
 from tests.report.made_up import evaluation
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def comparison_page(tmp_path_factory: pytest.TempPathFactory) -> Path:

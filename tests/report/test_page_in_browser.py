@@ -10,6 +10,8 @@ import pytest
 from interalign.report.page import write
 from tests.report.made_up import Evaluation, evaluation, llm_evaluation
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = "</script><img src=x onerror=\"document.title='taken'\">"
 
 

@@ -11,6 +11,8 @@ import pytest
 from interalign.report.pool import write
 from tests.report.made_up_pool import pool
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = "</script><a href='http://example.org'>&lt;b&gt;</a><img src=x onerror=\"document.title='taken'\">"
 
 

@@ -10,6 +10,8 @@ import pytest
 from interalign.report.simulation import write
 from tests.report.made_up_simulation import simulation
 
+pytestmark = pytest.mark.slow
+
 HOSTILE = "</script><a href='http://example.org'>&lt;b&gt;</a><img src=x onerror=\"document.title='taken'\">"
 
 

@@ -22,6 +22,8 @@ from interalign.run import RunFolder, read_json, read_jsonl, write_jsonl
 from tests.llm.servers import Reply, error
 from tests.simulation.faulty_roles import REFUSAL, RoleServer, journalled_calls, people, playing, same_call
 
+pytestmark = pytest.mark.slow
+
 Run = Callable[..., tuple[int, str]]
 TURNS = 4
 CASES = 6
