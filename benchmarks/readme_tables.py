@@ -15,8 +15,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+from interalign.evaluation.notation import number
 from interalign.evaluation.statistics import Estimate
-from interalign.evaluation.summary import Summary, number
+from interalign.evaluation.summary import Summary
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from interalign.evaluation.baselines import baseline
     from interalign.evaluation.benchmark import BenchmarkConfig, benchmark
     from interalign.evaluation.cases import aloe_cases, read_cases
-    from interalign.evaluation.summary import Summary, markdown, summarise, table
+    from interalign.evaluation.summary import Summary, summarise
+    from interalign.evaluation.tables import markdown, table
     from interalign.llm.journal import Journal, journalled
     from interalign.messages import Message
     from interalign.personas.compose import WorldConfig, compose_personas
@@ -111,9 +112,9 @@ _HOMES = {
     "aloe_cases": "interalign.evaluation.cases",
     "read_cases": "interalign.evaluation.cases",
     "Summary": "interalign.evaluation.summary",
-    "markdown": "interalign.evaluation.summary",
+    "markdown": "interalign.evaluation.tables",
     "summarise": "interalign.evaluation.summary",
-    "table": "interalign.evaluation.summary",
+    "table": "interalign.evaluation.tables",
     "Journal": "interalign.llm.journal",
     "journalled": "interalign.llm.journal",
     "Message": "interalign.messages",

@@ -238,5 +238,5 @@ def test_a_judge_that_says_the_same_of_all_or_nothing_fails_its_trial(run: Run, 
     trial = read_json(tmp_path / "trial" / "trial-weak-free-text.json", Trial)
     assert trial.asked == 12 and trial.missing == 1 / 3
     assert "weak 33% of its verdicts are missing." in flat(done.stdout)
-    assert "weak It does not order replies of known worth." in flat(done.stdout)
+    assert "weak It is not shown to order replies of known worth." in flat(done.stdout)
     assert "No test finds this judge weak." not in done.stdout

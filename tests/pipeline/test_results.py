@@ -100,10 +100,12 @@ def test_roles_of_the_recipe_are_told(tmp_path: Path) -> None:
 def test_an_evaluation_and_a_rescoring_by_the_same_judge_go_together(tmp_path: Path) -> None:
     judge = environment_played_by(ScriptedConfig()).judge
     assert judge is not None
-    first = finished_run(tmp_path / "first")
+    # Where it is not given, what a reply may have depends on who judges.
+    config = CONFIG.model_copy(update={"max_tokens": 60})
+    first = finished_run(tmp_path / "first", recipe=Recipe(seed=SEED, benchmark=config))
     with Work.open(load_recipe(first.root / "recipe.toml"), first.root, Console(quiet=True)) as work:
         rescore(work, judge)
-    recipe = Recipe(seed=SEED, benchmark=CONFIG.model_copy(update={"roles": EnvironmentRoles(judge=judge)}))
+    recipe = Recipe(seed=SEED, benchmark=config.model_copy(update={"roles": EnvironmentRoles(judge=judge)}))
     second = finished_run(tmp_path / "second", recipe=recipe)
     prompts = prompt_hashes({"judge": instructions("rater")})
     write_json(second.eval / "evaluation.json", Evaluation(world="x", cases=card(people()), turns=3, prompts=prompts))

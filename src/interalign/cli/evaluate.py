@@ -124,7 +124,7 @@ def evaluate(
 
 def show_summary(summary: Summary) -> None:
     """Print what it comes to, and below it the tables that it comes from."""
-    from interalign.evaluation.summary import table
+    from interalign.evaluation.tables import table
     from interalign.report.finding import finding
 
     width = min(out.width, _WIDEST)
@@ -359,6 +359,7 @@ def _rehearse(
     from interalign.conversations.environment import ROLES, TESTED, roles_of
     from interalign.llm.prices import load_prices
     from interalign.pipeline.evaluate import cases_of
+    from interalign.pipeline.rehearsal import REPLY_TOKENS
     from interalign.pipeline.rehearsed_evaluation import estimate_evaluation, sample_evaluation_calls
     from interalign.pipeline.tested import tested_models
 
@@ -375,7 +376,7 @@ def _rehearse(
     show_usage("estimate", rows, (*ROLES, TESTED))
     out.print(
         f"{len(people):,} cases, {config.turns} turns, {_counted(tested)}; from a rehearsal with scripts, replies "
-        f"taken as {min(120, config.max_tokens)} tokens and four characters as a token.",
+        f"taken as {min(REPLY_TOKENS, config.sampling.max_tokens)} tokens and four characters as a token.",
         highlight=False,
     )
 

@@ -64,6 +64,6 @@ def _text(value: Label) -> str:
 
 
 def _number(value: Label) -> str:
-    from interalign.evaluation.summary import number
+    from interalign.evaluation.notation import number
 
     return number(value if isinstance(value, float) else None, 3)

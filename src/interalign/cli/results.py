@@ -159,7 +159,7 @@ def rescore(
 def _show(run: RunFolder, summary: Summary, told: Rescoring) -> None:
     from interalign.cli.usage import show_usage
     from interalign.evaluation.rescoring import agreement_table
-    from interalign.evaluation.summary import table
+    from interalign.evaluation.tables import table
     from interalign.pipeline.results import rescored_at
 
     out.print()

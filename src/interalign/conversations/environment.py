@@ -77,6 +77,8 @@ class HelpfulnessJudge(Protocol):
 class JudgeConfig(RoleConfig):
     """Which language models judge, and how their answers become scores."""
 
+    sampling: Sampling = Sampling(max_tokens=100, temperature=0)
+
     weighted: bool = False
     """Weigh the scores 1 to 5 by the probabilities that the server gives for them, where it does."""
     free_text: bool = False
@@ -114,7 +116,7 @@ def environment_played_by(model: ModelConfig) -> EnvironmentRoles:
     return EnvironmentRoles(
         user=RoleConfig(models=models, sampling=Sampling(max_tokens=200, temperature=0.9)),
         inducer=RoleConfig(models=models, sampling=Sampling(max_tokens=600, temperature=0)),
-        judge=JudgeConfig(models=models, sampling=Sampling(max_tokens=100, temperature=0)),
+        judge=JudgeConfig(models=models),
         grader=RoleConfig(models=models, sampling=Sampling(max_tokens=200, temperature=0)),
     )
 

@@ -73,6 +73,8 @@ T = TypeVar("T")
 PACKAGED = "aloe"
 """The name of the cases that come with interalign."""
 _REPEATED = 0.1
+_REPLY_BY_RULES, _REPLY = 60, 400
+"""Tokens of the longest reply."""
 
 
 class BenchmarkConfig(Value):
@@ -80,8 +82,9 @@ class BenchmarkConfig(Value):
 
     turns: Annotated[int, Field(ge=2)] = 5
     """Turns of a conversation."""
-    max_tokens: Annotated[int, Field(ge=8)] = 60
-    """Longest reply, in tokens of the tested model."""
+    max_tokens: Annotated[int, Field(ge=8)] | None = None
+    """Longest reply, in tokens of the tested model. Left out: 60 with rule-based users, whose world is one of short
+    replies, and 400 where language models play."""
     temperature: Annotated[float, Field(ge=0)] = 0.7
     """Sampling temperature of the tested model; 0 takes the likeliest token, which makes small models loop."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 0.9
@@ -133,7 +136,8 @@ class BenchmarkConfig(Value):
     @property
     def sampling(self) -> Sampling:
         """How the tested models draw their tokens."""
-        return Sampling(max_tokens=self.max_tokens, temperature=self.temperature, top_p=self.top_p)
+        longest = self.max_tokens or (_REPLY_BY_RULES if self.by_rules else _REPLY)
+        return Sampling(max_tokens=longest, temperature=self.temperature, top_p=self.top_p)
 
     @property
     def by_rules(self) -> bool:

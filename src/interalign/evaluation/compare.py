@@ -16,9 +16,10 @@ from rich.table import Table
 from rich.text import Text
 
 from interalign.errors import InputError
+from interalign.evaluation.notation import number, p_value
 from interalign.evaluation.rows import TurnRow
 from interalign.evaluation.statistics import Estimate
-from interalign.evaluation.summary import Kind, PairDifference, Summary, number, summarise
+from interalign.evaluation.summary import Kind, PairDifference, Summary, summarise
 from interalign.messages import Value
 from interalign.personas.persona import Persona
 
@@ -271,11 +272,8 @@ def _stacked(estimate: Estimate, digits: int = 2) -> Text:
     if estimate.low is None or estimate.high is None:
         return Text(value)
     ends = " to ".join(number(end, digits, signed=True) for end in (estimate.low, estimate.high))
-    return Text.assemble(value, (f"  {_p(estimate.p)}\n{ends}", "dim"))
-
-
-def _p(p: float | None) -> str:
-    return "" if p is None else "p <0.001" if p < 0.001 else f"p {p:.3f}"
+    tested = "" if estimate.p is None else f"  p {p_value(estimate.p)}"
+    return Text.assemble(value, (f"{tested}\n{ends}", "dim"))
 
 
 def _basis(found: Comparison) -> str:

@@ -16,8 +16,10 @@ from types import UnionType
 from typing import Literal, NamedTuple, TypeAlias, Union, get_args, get_origin
 
 from interalign.errors import InputError, MissingExtra
+from interalign.evaluation.notation import number, on_one_line, shown_turns
 from interalign.evaluation.statistics import Estimate
-from interalign.evaluation.summary import UNDEFINED, Kind, ModelSummary, Summary, number, shown_turns
+from interalign.evaluation.summary import Kind, ModelSummary, Summary
+from interalign.evaluation.tables import footnote, markdown
 from interalign.messages import Value, well_formed
 from interalign.run import writing
 
@@ -29,7 +31,6 @@ __all__ = [
     "as_csv",
     "as_json",
     "as_latex",
-    "as_markdown",
     "as_model_index",
     "tidy",
     "write_parquet",
@@ -41,14 +42,12 @@ FORMATS: Mapping[Format, str] = {
     "json": "the whole summary",
     "csv": "one row per model, metric and turn",
     "parquet": "the rows of csv, typed",
-    "markdown": "a table of models",
+    "markdown": "a table of models, and smaller ones beside",
     "latex": "a table for a paper (booktabs)",
     "model-index": "YAML for the model card of one model",
 }
 """What each format holds."""
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
-_MARKDOWN = re.compile(r"([\\`*_\[\]|~#])")
 _NOT_IN_YAML = re.compile(r"[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _TEX = {
     "\\": r"\textbackslash{}",
@@ -212,14 +211,8 @@ def _best(summary: Summary, column: _Column) -> float | None:
 
 
 def _caption(summary: Summary) -> str:
-    cases = summary.models[0].cases
-    people = f"{cases} held-out {'person' if cases == 1 else 'persons'}"
-    missing = sum(model.missing for model in summary.models)
-    return (
-        f"{_line(summary.world).rstrip('.')}. {people}, {summary.turns} turns. "
-        f"Intervals: 95 %, {summary.resamples:,} resamples of persons, seed {summary.seed}. Baseline: "
-        f"{_line(summary.baseline)}. Verdicts missing: {missing:,}."
-    )
+    red = [model.red for model in summary.models if model.red]
+    return " ".join([*red, footnote(summary)])
 
 
 def _said_of(best: Sequence[float | None]) -> list[str]:
@@ -228,45 +221,10 @@ def _said_of(best: Sequence[float | None]) -> list[str]:
     return ["Bold: the highest value of the models, which alone does not make it the better one."]
 
 
-def as_markdown(summary: Summary) -> str:
-    """A table of models (GitHub's Markdown) and under it whose users, whose judge and how many cases."""
-    columns = _columns(summary)
-    best = [_best(summary, column) for column in columns]
-    lines = ["| model | " + " | ".join(column.header for column in columns) + " |"]
-    lines.append("|---|" + "---:|" * len(columns))
-    for kind in ("model", "control"):
-        for model in summary.of_kind(kind):
-            name = _markdown_text(model.name)
-            cells = [f"*{name}*" if kind == "control" else name]
-            for column, highest in zip(columns, best, strict=True):
-                cells.append(_markdown_cell(column, column.of(model), highest if kind == "model" else None))
-            lines.append("| " + " | ".join(cells) + " |")
-    said = [_markdown_text(_caption(summary)), *_said_of(best)]
-    return "\n".join([*lines, "", " ".join(said), ""])
-
-
-def _markdown_cell(column: _Column, estimate: Estimate | None, highest: float | None) -> str:
-    if estimate is None or estimate.value is None:
-        return UNDEFINED
-    value = number(estimate.value, column.digits, signed=column.signed)
-    value = f"**{value}**" if estimate.value == highest else value
-    return f"{value} ({between})" if (between := _interval(column, estimate)) else value
-
-
 def _interval(column: _Column, estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
         return ""
     return " to ".join(number(end, column.digits, signed=column.signed) for end in (estimate.low, estimate.high))
-
-
-def _line(text: str) -> str:
-    """A text on one line, without what a terminal or a table would take for a command."""
-    return " ".join(_CONTROL.sub(" ", well_formed(text)).split())
-
-
-def _markdown_text(text: str) -> str:
-    plain = _line(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return _MARKDOWN.sub(r"\\\1", plain)
 
 
 def as_latex(summary: Summary) -> str:
@@ -327,7 +285,7 @@ def _latex_header(header: str) -> str:
 
 
 def _latex_text(text: str) -> str:
-    return "".join(_TEX.get(character, character) for character in _line(text))
+    return "".join(_TEX.get(character, character) for character in on_one_line(text))
 
 
 def as_model_index(summary: Summary, model: str | None = None) -> str:
@@ -341,12 +299,18 @@ def as_model_index(summary: Summary, model: str | None = None) -> str:
         model: Whose card; may be left out where one model beside the baseline was tested.
 
     Raises:
-        InputError: there is no such model, or several could be meant.
+        InputError: there is no such model, several could be meant, or its numbers are not to be trusted: a card has no
+            place to say so.
     """
     chosen = _chosen(summary, model)
+    if chosen.red:
+        raise InputError(
+            f"{chosen.red} A model card would not say so.",
+            mend="find out why verdicts are missing, and evaluate again.",
+        )
     lines = ["model-index:", f"- name: {_yaml(chosen.name)}", "  results:"]
     lines += ["  - task:", "      type: text-generation", "      name: Adapting to the person in conversation"]
-    lines += ["    dataset:", "      type: interalign", f"      name: {_yaml(_line(summary.world))}"]
+    lines += ["    dataset:", "      type: interalign", f"      name: {_yaml(on_one_line(summary.world))}"]
     lines += ["      split: heldout", "      args:"]
     facts = {"cases": chosen.cases, "turns": summary.turns, "missing_verdicts": chosen.missing, "seed": summary.seed}
     lines += [f"        {name}: {count}" for name, count in facts.items()]
@@ -400,7 +364,7 @@ def _yaml(text: str) -> str:
 TEXTS: Mapping[str, Callable[[Summary], str]] = {
     "json": as_json,
     "csv": as_csv,
-    "markdown": as_markdown,
+    "markdown": markdown,
     "latex": as_latex,
     "model-index": as_model_index,
 }

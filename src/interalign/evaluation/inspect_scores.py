@@ -18,9 +18,9 @@ from interalign.errors import InputError, MissingExtra
 from interalign.evaluation.groups import clusters_of_texts
 from interalign.evaluation.measures import SCALE
 from interalign.evaluation.metrics import Floats
+from interalign.evaluation.notation import number
 from interalign.evaluation.rows import TurnRow
 from interalign.evaluation.statistics import Estimate, ModelEstimates, Samples, bootstrap
-from interalign.evaluation.summary import number
 from interalign.roles.judge import Verdict
 
 try:

@@ -24,9 +24,9 @@ from interalign.errors import InputError
 from interalign.evaluation.crossed import Clusters
 from interalign.evaluation.groups import clusters_of_people
 from interalign.evaluation.metrics import Floats
+from interalign.evaluation.notation import UNDEFINED, number
 from interalign.evaluation.rows import TurnRow
 from interalign.evaluation.statistics import Drawn, Estimate, Ratio, estimates_of, mean_over_turns, resample
-from interalign.evaluation.summary import UNDEFINED, number
 from interalign.messages import Value
 from interalign.personas.persona import Persona
 

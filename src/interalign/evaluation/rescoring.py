@@ -24,10 +24,10 @@ from interalign.evaluation.benchmark import BenchmarkConfig, claims_undisclosed,
 from interalign.evaluation.groups import clusters_of_people
 from interalign.evaluation.judging.agreement import spearman
 from interalign.evaluation.judging.resampling import floats, interval, mean_interval
+from interalign.evaluation.notation import number
 from interalign.evaluation.ranking import stability
 from interalign.evaluation.rows import Counterfactual, TurnRow
 from interalign.evaluation.statistics import Estimate
-from interalign.evaluation.summary import number
 from interalign.messages import Chat, Message, Value
 from interalign.personas.persona import Persona
 from interalign.roles.judge import Judge, Verdict

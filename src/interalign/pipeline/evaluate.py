@@ -131,7 +131,7 @@ def evaluate(
     world = world_of(config)
     summary = summarise(
         rows,
-        baseline=BASE if BASE in rows else next(iter(rows)),
+        baseline=BASE if BASE in rows else next((name for name in rows if "+" not in name), next(iter(rows))),
         world=world,
         controls=tuple(CONTROLS),
         resamples=config.resamples,

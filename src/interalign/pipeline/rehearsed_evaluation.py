@@ -85,7 +85,7 @@ def _part(cases: Sequence[Case], recipe: Recipe, method: str, *, repeat: int) ->
     """What was heard in a rehearsal of some of the cases, repeats or not; and how many each of them stands for."""
     of_kind = [case for case in cases if case.repeat == repeat]
     some = of_kind[:REHEARSED]
-    tokens = min(REPLY_TOKENS, recipe.benchmark.max_tokens)
+    tokens = min(REPLY_TOKENS, recipe.benchmark.sampling.max_tokens)
     heard = _rehearse(some, recipe, recipe.benchmark, method, tokens)
     return heard, len(of_kind) / len(some) if some else 0.0
 

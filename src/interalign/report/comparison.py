@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from interalign.evaluation.compare import Comparison, differing_turns, turns_in_words
+from interalign.evaluation.notation import number, shown_turns
 from interalign.evaluation.statistics import Estimate
-from interalign.evaluation.summary import PairDifference, number, shown_turns
+from interalign.evaluation.summary import PairDifference
 from interalign.report.finding import Finding
 from interalign.report.island import Json
 from interalign.report.shell import fill

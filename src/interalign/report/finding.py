@@ -7,8 +7,9 @@ the best of several models were not chosen with hindsight. Where too many verdic
 from __future__ import annotations
 
 from interalign.evaluation.measures import Bounds, CounterfactualLevels
+from interalign.evaluation.notation import UNDEFINED, number
 from interalign.evaluation.statistics import Estimate, holm
-from interalign.evaluation.summary import UNDEFINED, ModelSummary, Summary, number
+from interalign.evaluation.summary import ModelSummary, Summary
 from interalign.messages import Value
 from interalign.report.shell import percent
 

@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import Field
 
+from interalign.evaluation.notation import number
 from interalign.evaluation.rows import TurnRow
-from interalign.evaluation.summary import Summary, number
+from interalign.evaluation.summary import Summary
 from interalign.messages import Value
 from interalign.report.shell import percent
 

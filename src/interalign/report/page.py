@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from interalign.conversations.tree import Tree
+from interalign.evaluation.notation import shown_turns
 from interalign.evaluation.rows import TurnRow
-from interalign.evaluation.summary import Summary, shown_turns
+from interalign.evaluation.summary import Summary
 from interalign.personas.persona import Persona
 from interalign.report.finding import finding
 from interalign.report.growth import counted

@@ -15,7 +15,7 @@ from importlib.resources import files
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from interalign.evaluation.summary import UNDEFINED, number
+from interalign.evaluation.notation import UNDEFINED, number
 from interalign.report.island import as_script
 
 __all__ = ["fill", "percent", "policy"]

@@ -12,9 +12,10 @@ from typing import TypeAlias
 from interalign.evaluation.compare import differing_turns, turns_in_words
 from interalign.evaluation.groups import GroupKind
 from interalign.evaluation.measures import SCALE, Bounds, GroupLevel
+from interalign.evaluation.notation import UNDEFINED, number, shown_turns
 from interalign.evaluation.rows import TurnRow
 from interalign.evaluation.statistics import Estimate
-from interalign.evaluation.summary import UNDEFINED, ModelSummary, PairDifference, Summary, number, shown_turns
+from interalign.evaluation.summary import ModelSummary, PairDifference, Summary
 from interalign.messages import Value
 from interalign.report.shell import percent
 

@@ -48,7 +48,7 @@ def test_the_verifiable_judge_passes_but_for_what_it_does_not_know() -> None:
 
 def test_a_judge_that_always_says_the_same_is_warned_of() -> None:
     found = tried(Always())
-    assert "It does not order replies of known worth." in warnings(found)
+    assert "It is not shown to order replies of known worth." in warnings(found)
     assert "It is not shown to see the person (an AUC above 0.6)." in warnings(found)
     assert word(found, "own person wins").word == "blind to the person"
     assert word(found, "pairs in right order").word == "no better than chance"

@@ -255,15 +255,15 @@ def _of_answers(trial: Trial) -> Iterator[Finding]:
 def _of_calibration(found: Calibration | None) -> Iterator[Finding]:
     if found is None:
         return
-    rank = found.spearman.value
-    weak = rank is None or rank < LEAST_SPEARMAN
+    rank, least = found.spearman.value, found.spearman.low
+    weak = rank is None or least is None or least < LEAST_SPEARMAN
     yield Finding(
         test="calibration",
         measure="rank correlation",
         value=found.spearman,
         exact=1,
         word="none" if rank is None else "weak" if weak else "fair" if rank < _GOOD_SPEARMAN else "good",
-        warning="It does not order replies of known worth." if weak else None,
+        warning="It is not shown to order replies of known worth." if weak else None,
     )
     yield Finding(
         test="calibration",
