@@ -33,7 +33,7 @@ from rich.table import Table
 
 from interalign.conversations.preferences import PreferenceConfig
 from interalign.conversations.tree import Node, Tree
-from interalign.llm.hardware import machine
+from interalign.llm.hardware import keep_freed_memory, machine
 from interalign.llm.offline import OFFLINE_MODEL
 from interalign.personas.seeds import seeds
 from interalign.roles.judge import Verdict
@@ -154,7 +154,8 @@ def summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def train_once(args: argparse.Namespace) -> dict[str, Any]:
-    """Train for an epoch in this process and tell what it took."""
+    """Train for an epoch in this process and tell what it took; memory is kept as `interalign train` does, both ways."""
+    keep_freed_memory()
     import torch
 
     from interalign.training import tree_trainer, trl_trainer

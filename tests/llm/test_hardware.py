@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import os
+import platform
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -43,3 +46,22 @@ def test_a_machine_is_a_line() -> None:
     line = machine()
     assert line.startswith(f"{os.cpu_count()} cores of ")
     assert "\n" not in line
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="it is an allocator of glibc's")
+def test_freed_memory_is_kept_only_when_asked_for() -> None:
+    script = """
+import sys
+from interalign.llm.hardware import keep_freed_memory
+if "keep" in sys.argv:
+    keep_freed_memory()
+much = bytearray(200 * 2**20)
+small = bytearray(100)
+del much
+print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmRSS")))
+"""
+    plain, kept = (
+        int(subprocess.run([sys.executable, "-c", script, *how], capture_output=True, text=True, check=True).stdout)
+        for how in ([], ["keep"])
+    )
+    assert kept - plain > 150 * 2**10

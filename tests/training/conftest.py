@@ -22,15 +22,6 @@ from tests.training.tiny import SYSTEM, make_model, make_tokenizer
 T = TypeVar("T")
 
 
-@pytest.fixture(scope="package", autouse=True)
-def one_thread() -> Iterator[None]:
-    """For models this small, threads that wait for each other take most of the time."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="session")
 def people() -> tuple[Persona, ...]:
     """Four training personas, then two held-out ones."""

@@ -15,8 +15,12 @@ from interalign.errors import InputError, MissingExtra, ModelError
 from interalign.llm.local import load_checkpoint
 from interalign.personas.persona import Persona
 from interalign.training.checkpoint import read_manifest
+from interalign.training.objectives import score_targets
+from interalign.training.packing import Example
+from interalign.training.tokens import tree_segments
 from interalign.training.train import DpoConfig, SftConfig, TrainConfig, train
-from interalign.training.weights import LoraSettings, Quantization, load_trainable
+from interalign.training.tree_trainer import collate
+from interalign.training.weights import LoraSettings, Quantization, load_trainable, mixed_precision
 from tests.training.tiny import SYSTEM
 
 IDS = torch.arange(3, 40)[None]
@@ -42,6 +46,29 @@ def test_weights_that_are_trained_are_float32_unless_less_is_asked_for(
     model, _ = load_trainable(config.base, config.model_copy(update={"full_weights": True, "dtype": dtype}))
     assert {weight.dtype for weight in model.parameters()} == {expected}
     assert all(weight.requires_grad for weight in model.parameters())
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_float32_weights_learn_alike_from_products_in_bfloat16(
+    config: TrainConfig, trees: list[Tree], full: bool
+) -> None:
+    gradients = {}
+    for dtype in ("float32", "bfloat16"):
+        settings = config.model_copy(update={"full_weights": full, "dtype": dtype})
+        torch.manual_seed(5)
+        model, tokenizer = load_trainable(config.base, settings.model_copy(update={"dtype": "float32"}))
+        for name, weight in trained(model).items():
+            # The second matrix of an adapter is zero at first, and nothing reaches the one before it.
+            weight.data += 0.01 * torch.randn(weight.shape) * ("lora_B" in name)
+        computed_in = mixed_precision(model, settings)
+        assert computed_in is (torch.bfloat16 if dtype == "bfloat16" else None)
+        sequence = collate([Example(0, tuple(tree_segments(trees[0], [0, 1], SYSTEM, tokenizer)), (1,))])
+        score_targets(model, sequence, computed_in=computed_in).logps.sum().backward()
+        gradients[dtype] = torch.cat([weight.grad.flatten() for weight in trained(model).values()])
+        assert gradients[dtype].dtype == torch.float32
+    exact, rounded = gradients.values()
+    assert not torch.equal(exact, rounded)
+    assert torch.cosine_similarity(exact, rounded, dim=0) > 0.99
 
 
 def test_the_adapter_is_the_one_that_is_asked_for(config: TrainConfig) -> None:

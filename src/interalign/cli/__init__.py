@@ -136,8 +136,10 @@ def _top(version: Annotated[bool, typer.Option("--version", help="Print the vers
 
 
 def _whole_way(recipe: Recipe, folder: Path) -> None:
+    from interalign.llm.hardware import keep_freed_memory
     from interalign.pipeline import run_recipe
 
+    keep_freed_memory()
     show_summary(run_recipe(recipe, folder, err))
     say(f"\nreport: {folder / 'report.html'}")
 

@@ -53,6 +53,7 @@ def train(
 ) -> None:
     """Train a model: models/<method>. On trees it also runs under torchrun and accelerate launch."""
     from interalign.llm.account import Budget
+    from interalign.llm.hardware import keep_freed_memory
     from interalign.pipeline import make_model
     from interalign.pipeline import show_batch as show
     from interalign.pipeline.work import Work
@@ -70,6 +71,7 @@ def train(
         raise typer.Exit(processes.launch(launch, _arguments(folder, recipe, method)))
     cap = Budget.parse(budget) if budget is not None else None
     chosen = chosen_recipe(recipe, folder)
+    keep_freed_memory()
     with work_in(folder, chosen) if processes.is_first() else Work.joined(chosen, folder) as work:
         for one in methods:
             if show_batch:

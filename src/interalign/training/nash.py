@@ -66,7 +66,7 @@ class TreeNashTrainer(TreeDpoTrainer):
         return {index: mixed_reference(policy[index], found[index], nash.eta, nash.tau) for index in policy}
 
     def _compute_loss(self, model: Any, inputs: dict[str, Tensor], return_outputs: bool) -> Any:
-        log_probs = as_rows(score_targets(model, inputs), inputs).log_probs
+        log_probs = as_rows(score_targets(model, inputs, computed_in=self._computed_in), inputs).log_probs
         chosen, rejected = log_probs.sum(dim=1).chunk(2)
         loss, margins = inpo_loss(chosen, rejected, inputs["reference"], self._nash.eta)
         if not self._for_nothing:

@@ -60,7 +60,9 @@ class Rows:
     log_sum_sq_probs: Tensor | None = None
 
 
-def score_targets(model: Any, sequence: dict[str, Tensor], *, moments: bool = False) -> Scores:
+def score_targets(
+    model: Any, sequence: dict[str, Tensor], *, moments: bool = False, computed_in: torch.dtype | None = None
+) -> Scores:
     """Run a model over a packed sequence and score its targets.
 
     Logits are computed for the predicting tokens only; for a vocabulary of 49k that is a fifth of SmolLM2's work.
@@ -69,17 +71,20 @@ def score_targets(model: Any, sequence: dict[str, Tensor], *, moments: bool = Fa
         model: the model.
         sequence: as `tree_trainer.collate` makes it.
         moments: also compute what is without gradient.
+        computed_in: the number format that products are computed in, whatever the weights'; None: theirs.
     """
-    logits = model(
-        input_ids=sequence["input_ids"],
-        **seen(sequence["segment"], sequence["sees"], attention_of(model)),
-        position_ids=sequence["positions"],
-        # A cache would keep keys in sequence order, which is not the order of any path.
-        use_cache=False,
-        logits_to_keep=sequence["predictors"],
-    ).logits[0]
-    targets = sequence["input_ids"][0, sequence["targets"]]
-    return score_logits(logits, targets, moments=moments)
+    ids = sequence["input_ids"]
+    with torch.autocast(ids.device.type, computed_in, enabled=computed_in is not None):
+        logits = model(
+            input_ids=ids,
+            **seen(sequence["segment"], sequence["sees"], attention_of(model)),
+            position_ids=sequence["positions"],
+            # A cache would keep keys in sequence order, which is not the order of any path.
+            use_cache=False,
+            logits_to_keep=sequence["predictors"],
+        ).logits
+    # Not [0], whose gradient would be written into zeros as large as all logits.
+    return score_logits(logits.flatten(0, 1), ids[0, sequence["targets"]], moments=moments)
 
 
 def score_logits(logits: Tensor, targets: Tensor, *, moments: bool = False) -> Scores:
@@ -98,7 +103,7 @@ class _TargetScores(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, targets: Tensor, moments: bool) -> tuple[Tensor, ...]:
         parts = [
-            _of_rows(rows.float(), of_rows, moments=moments)
+            _of_rows(_as_own_floats(rows), of_rows, moments=moments)
             for rows, of_rows in zip(_in_chunks(logits), _in_chunks(targets, like=logits), strict=True)
         ]
         logps, totals, *found = (torch.cat(field) for field in zip(*parts, strict=True))
@@ -113,7 +118,7 @@ class _TargetScores(torch.autograd.Function):
         each = (_in_chunks(one, like=logits) for one in (logits, targets, totals, gradients[0], gradient))
         for rows, of_rows, total, weight, place in zip(*each, strict=True):
             # d logp(target) / d logits = 1 at the target, less the probabilities.
-            by_logit = (rows.float() - total[:, None]).exp_().mul_(-weight[:, None])
+            by_logit = _as_own_floats(rows).sub_(total[:, None]).exp_().mul_(-weight[:, None])
             place.copy_(by_logit.scatter_add_(1, of_rows[:, None], weight[:, None]))
         return gradient, None, None
 
@@ -124,16 +129,25 @@ def _in_chunks(values: Tensor, like: Tensor | None = None) -> Sequence[Tensor]:
     return torch.split(values, max(1, _NUMBERS_AT_ONCE[logits.device.type == "cpu"] // logits.shape[-1]))
 
 
+def _as_own_floats(rows: Tensor) -> Tensor:
+    """In float32, in memory that may be written to."""
+    return rows.to(torch.float32, copy=True)
+
+
 def _of_rows(logits: Tensor, targets: Tensor, *, moments: bool) -> tuple[Tensor, ...]:
-    """Log-probability of the target and logarithm of the sum; then, if asked for, the fields of `Scores`."""
+    """Log-probability of the target and logarithm of the sum; then, if asked for, the fields of `Scores`.
+
+    The logits are used up.
+    """
     total = logits.logsumexp(dim=-1)
     logps = logits.gather(1, targets[:, None])[:, 0] - total
     if not moments:
         return logps, total
     likeliest, mean = logits.argmax(dim=-1) == targets, logits.mean(dim=-1)
-    probabilities = (logits - total[:, None]).exp_()
-    entropy = total - (logits * probabilities).sum(dim=-1)
-    return logps, total, entropy, mean, likeliest, probabilities.square_().sum(dim=-1).log()
+    logps_of_all = logits.sub_(total[:, None])
+    probabilities = logps_of_all.exp()
+    entropy = -torch.linalg.vecdot(logps_of_all, probabilities)
+    return logps, total, entropy, mean, likeliest, torch.linalg.vecdot(probabilities, probabilities).log()
 
 
 def as_rows(scores: Scores, sequence: dict[str, Tensor]) -> Rows:

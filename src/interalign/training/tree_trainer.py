@@ -33,6 +33,7 @@ from interalign.training.options import trainer_config, trl_refusals
 from interalign.training.packable import Unpackable, reason_against
 from interalign.training.packing import Example, arranged, needed_nodes, pack, split
 from interalign.training.tokens import chat_segments, tree_segments
+from interalign.training.weights import mixed_precision
 
 __all__ = [
     "MAX_TOKENS",
@@ -156,11 +157,20 @@ def _dataset(examples: Sequence[Example]) -> Dataset:
 
 
 class _PackedSteps(WatchedTrainer):
-    """A trainer whose batches are lists of packed sequences."""
+    """A trainer whose batches are lists of packed sequences.
+
+    Args:
+        computed_in: the number format that products are computed in; None: the weights', or what the options say.
+        kwargs: of the trainers that this one is put before.
+    """
 
     _shares: Tensor = torch.ones(2)
     """What means over the sequence at hand count in the step's: of pairs (SFT: tokens), and of tokens of the chosen."""
     _for_nothing = False
+
+    def __init__(self, *, computed_in: torch.dtype | None, **kwargs: Any) -> None:
+        self._computed_in = computed_in
+        super().__init__(**kwargs)
 
     def training_step(self, model: Any, inputs: dict[str, Any], *args: Any, **kwargs: Any) -> Tensor:
         """The loss of one step, its gradients added up sequence by sequence."""
@@ -226,7 +236,8 @@ class TreeSftTrainer(_PackedSteps):
         self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> Any:
         """The loss of one packed sequence, as its share of the step's."""
-        loss = sft_loss(score_targets(model, inputs).logps) * self._shares[0]
+        logps = score_targets(model, inputs, computed_in=self._computed_in).logps
+        loss = sft_loss(logps) * self._shares[0]
         return (loss, {}) if return_outputs else loss
 
 
@@ -290,7 +301,7 @@ class TreeDpoTrainer(_PackedSteps, DPOTrainer):
         for part in split(example, self._max_tokens):
             sequence = {name: tensor.to(self.accelerator.device) for name, tensor in collate([part]).items()}
             sides = self.compute_ref_log_probs(  # type: ignore[no-untyped-call]
-                _PackedModel(model, sequence), _rows_to_come(sequence)
+                _PackedModel(model, sequence, self._computed_in), _rows_to_come(sequence)
             )
             found |= dict(zip(part.pairs, torch.stack(sides, dim=1).float().cpu(), strict=True))
         return torch.stack([found[pair] for pair in example.pairs])
@@ -298,7 +309,7 @@ class TreeDpoTrainer(_PackedSteps, DPOTrainer):
     def _compute_loss(self, model: Any, inputs: dict[str, Tensor], return_outputs: bool) -> Any:
         chosen, rejected = inputs["reference"]
         rows = {**_rows_to_come(inputs), "ref_chosen_logps": chosen, "ref_rejected_logps": rejected}
-        packed = _PackedModel(model, inputs)
+        packed = _PackedModel(model, inputs, self._computed_in)
         with self._gathering_any_size():
             loss = super()._compute_loss(packed, rows, return_outputs)  # type: ignore[no-untyped-call]
         return loss * self._shares[0] + self._likelihood_of_chosen(packed.log_probs, inputs)
@@ -373,12 +384,14 @@ class _PackedModel:
     log_probs: Tensor
     """Of the last answer."""
 
-    def __init__(self, model: Any, sequence: dict[str, Tensor]) -> None:
+    def __init__(self, model: Any, sequence: dict[str, Tensor], computed_in: torch.dtype | None) -> None:
         self._model = model
         self._sequence = sequence
+        self._computed_in = computed_in
 
     def __call__(self, **rows: Any) -> Rows:
-        scores = score_targets(self._model, self._sequence, moments=torch.is_grad_enabled())
+        moments = torch.is_grad_enabled()
+        scores = score_targets(self._model, self._sequence, moments=moments, computed_in=self._computed_in)
         found = as_rows(scores, self._sequence)
         self.log_probs = found.log_probs
         return found
@@ -426,12 +439,16 @@ def make_trainer(job: Job, model: Any, tokenizer: Any, progress: Progress | None
             use_attention(model, "sdpa")
             refuse_unpackable(model, trial, longest)
         max_tokens = job.config.max_tokens or MAX_TOKENS[attention_of(model)]
+        computed_in = None
+        if not (config.fsdp or config.deepspeed or config.fp16):
+            computed_in = mixed_precision(model, job.config)
         shared: dict[str, Any] = {
             "progress": progress,
             "model": model,
             "args": config,
             "data_collator": _Packer(examples, max_tokens),
             "processing_class": tokenizer,
+            "computed_in": computed_in,
         }
         if job.method != "dpo":
             return TreeSftTrainer(train_dataset=_dataset(examples), **shared)

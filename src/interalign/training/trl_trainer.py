@@ -14,10 +14,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
 from datasets import Dataset, load_from_disk
 from trl.trainer.dpo_trainer import DPOTrainer
 from trl.trainer.sft_trainer import SFTTrainer
 
+from interalign.llm.hardware import pick_device, pick_dtype
 from interalign.llm.libraries import quiet, saving
 from interalign.messages import Chat, Message, as_dicts
 from interalign.training import processes
@@ -52,6 +54,7 @@ def make_trainer(job: Job, model: Any, tokenizer: Any, progress: Progress | None
             **shared_arguments(job),
             "per_device_train_batch_size": 1,
             "gradient_accumulation_steps": per_step,
+            **_precision(job),
             **(_likelihood_beside(job) if job.method == "dpo" else {"completion_only_loss": True}),
         }
         config = trainer_config(job, arguments, packed=False)
@@ -71,6 +74,14 @@ def make_trainer(job: Job, model: Any, tokenizer: Any, progress: Progress | None
         if "ref" in getattr(model, "peft_config", {}):
             model.delete_adapter("ref")
         return trainer
+
+
+def _precision(job: Job) -> dict[str, Any]:
+    """The options that compute with float32 weights as packed trees do; adapters stand on frozen weights as it is."""
+    device = pick_device()
+    if not job.config.full_weights or pick_dtype(device, job.config.dtype) != torch.bfloat16:
+        return {}
+    return {"bf16": True, "use_cpu": device == "cpu"}
 
 
 def _likelihood_beside(job: Job) -> dict[str, Any]:

@@ -16,9 +16,11 @@ from interalign.messages import Value
 from interalign.training.attention import Attention, pick_attention, use_attention
 
 if TYPE_CHECKING:
+    import torch
+
     from interalign.training.train import TrainConfig
 
-__all__ = ["LoraSettings", "Quantization", "load_trainable"]
+__all__ = ["LoraSettings", "Quantization", "load_trainable", "mixed_precision"]
 
 Quantization: TypeAlias = Literal["none", "nf4", "int8"]
 
@@ -78,6 +80,24 @@ def load_trainable(start: str, config: TrainConfig, *, packed: bool = True) -> t
         # A quantised model is put on its device as it is loaded.
         model = model.to(device)
     return model, load_tokenizer(start)
+
+
+def mixed_precision(model: Any, config: TrainConfig) -> torch.dtype | None:
+    """The number format that products of float32 weights are to be computed in; None: that of the weights.
+
+    Where that is another, adapters take their inputs as they come: peft would write each of them again in float32, only
+    for the multiplication to round it.
+    """
+    import torch
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    if pick_dtype(pick_device(), config.dtype) != torch.bfloat16:
+        return None
+    if config.quantization == "none":
+        for module in model.modules():
+            if isinstance(module, BaseTunerLayer):
+                module.cast_input_dtype_enabled = False  # type: ignore[attr-defined]
+    return torch.bfloat16
 
 
 def _choose_attention(model: Any, named: Attention | None, device: str) -> None:

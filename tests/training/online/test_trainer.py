@@ -51,7 +51,7 @@ class LetterJudge:
         return Verdict(score=1 + 4 * min(1.0, 3 * reply.count("e") / max(1, len(reply))))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def load(base: Path) -> Callable[[], Any]:
     def load() -> Any:
         with quiet():
@@ -60,9 +60,8 @@ def load(base: Path) -> Callable[[], Any]:
     return load
 
 
-@pytest.fixture
-def train(load: Callable[[], Any], tokenizer: Any, people: tuple[Persona, ...], tmp_path: Path) -> Train:
-    """Trains the tiny model for a moment."""
+def trainer_in(folder: Path, load: Callable[[], Any], tokenizer: Any, people: tuple[Persona, ...]) -> Train:
+    """What trains the tiny model for a moment."""
 
     def train(
         config: GrpoConfig = SHORT, *, model: Any = None, work: str = "work", judge: Any = None, **settings: Any
@@ -73,11 +72,16 @@ def train(load: Callable[[], Any], tokenizer: Any, people: tuple[Persona, ...], 
             tokenizer,
             people[:3],
             config,
-            **{"system": SYSTEM, "work_folder": tmp_path / work, "seed": 4, **settings},
+            **{"system": SYSTEM, "work_folder": folder / work, "seed": 4, **settings},
             environment=lambda: nullcontext(environment),
         )
 
     return train
+
+
+@pytest.fixture
+def train(load: Callable[[], Any], tokenizer: Any, people: tuple[Persona, ...], tmp_path: Path) -> Train:
+    return trainer_in(tmp_path, load, tokenizer, people)
 
 
 def adapted(model: Any, seed: int = 0) -> Any:
@@ -134,8 +138,9 @@ def test_metrics_and_rows_tell_what_was_trained_on(train: Train, tmp_path: Path)
 
 def test_the_same_seed_trains_the_same(train: Train, load: Callable[[], Any], tmp_path: Path) -> None:
     models = [load() for _ in range(3)]
+    short = SHORT.model_copy(update={"steps": 2})
     for number, (model, seed) in enumerate(zip(models, (4, 4, 5), strict=True)):
-        train(model=model, work=f"work{number}", seed=seed)
+        train(short, model=model, work=f"work{number}", seed=seed)
     rows = [read_jsonl(tmp_path / f"work{number}" / "rollouts.jsonl", RolloutRow) for number in range(3)]
     assert rows[0] == rows[1] != rows[2]
     assert torch.equal(weights(models[0]), weights(models[1]))
@@ -230,6 +235,20 @@ def test_conversations_can_be_used_for_several_steps(train: Train, tmp_path: Pat
     assert sorted(state.name for state in (tmp_path / "work").glob("checkpoint-*")) == ["checkpoint-2", "checkpoint-4"]
 
 
+ONE_STEP = SHORT.model_copy(update={"steps": 1})
+
+
+@pytest.fixture(scope="module")
+def plain(
+    load: Callable[[], Any], tokenizer: Any, people: tuple[Persona, ...], tmp_path_factory: pytest.TempPathFactory
+) -> list[RolloutRow]:
+    """The conversations of a step without any option of TRL."""
+    work = tmp_path_factory.mktemp("plain")
+    trained = trainer_in(work, load, tokenizer, people)(ONE_STEP, model=adapted(load()))
+    assert trained.metrics["online/failed"] == 0
+    return read_jsonl(work / "work" / "rollouts.jsonl", RolloutRow)
+
+
 @pytest.mark.parametrize(
     "options",
     [
@@ -240,11 +259,8 @@ def test_conversations_can_be_used_for_several_steps(train: Train, tmp_path: Pat
     ids=lambda options: next(iter(options)),
 )
 def test_options_of_trl_change_no_conversation(
-    train: Train, load: Callable[[], Any], tmp_path: Path, options: dict[str, Any]
+    train: Train, load: Callable[[], Any], plain: list[RolloutRow], tmp_path: Path, options: dict[str, Any]
 ) -> None:
-    config = SHORT.model_copy(update={"steps": 1})
-    for work, trl in (("plain", {}), ("with", options)):
-        trained = train(config.model_copy(update={"trl": trl}), model=adapted(load()), work=work)
-        assert trained.metrics["online/failed"] == 0
-    plain, other = (read_jsonl(tmp_path / work / "rollouts.jsonl", RolloutRow) for work in ("plain", "with"))
-    assert plain == other
+    trained = train(ONE_STEP.model_copy(update={"trl": options}), model=adapted(load()))
+    assert trained.metrics["online/failed"] == 0
+    assert read_jsonl(tmp_path / "work" / "rollouts.jsonl", RolloutRow) == plain
