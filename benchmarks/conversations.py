@@ -20,21 +20,14 @@ the two replies, without the chat. Words of its own that the release puts there 
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import os
-import platform
-import sqlite3
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from math import exp
 from multiprocessing import get_context
 from pathlib import Path
@@ -42,9 +35,17 @@ from statistics import mean, median
 from typing import Any
 
 import numpy as np
+from measuring import (
+    console,
+    delayed_server,
+    measure_and_tell,
+    new_table,
+    note,
+    personas,
+    rounded,
+    summary,
+)
 from numpy.typing import NDArray
-from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Table
 
 from interalign.conversations.cast import open_cast
@@ -55,20 +56,16 @@ from interalign.errors import InteralignError
 from interalign.llm.account import Account
 from interalign.llm.backends import ScriptedConfig
 from interalign.llm.endpoint import EndpointConfig
-from interalign.llm.hardware import machine
 from interalign.llm.journal import Journal, journalled
 from interalign.llm.model import Answer, ChatModel, Request
 from interalign.llm.prices import load_prices
 from interalign.messages import Message, as_dicts
-from interalign.personas.compose import WorldConfig, compose_personas
 from interalign.personas.persona import Persona
 from interalign.pipeline.stopping import Gate
 from interalign.roles.ledger import Disclosure, stated_so_far
-from interalign.run import derive_seed, write_json
+from interalign.run import derive_seed
 
 RESULT = Path(__file__).parent / "results" / "conversations.json"
-SERVER = Path(__file__).with_name("delayed_server.py")
-PACKAGES = ("interalign", "numpy", "openai", "pydantic")
 FILLER = " so"  # one token, however often it is said
 FAMILIES = {"user": "user", "inducer": "inducer", "tailored": "responders", "generic": "responders", "judge": "judge"}
 
@@ -80,9 +77,6 @@ NOTES_WORDS, REPLY_REMINDER = 72, 28
 JUDGE_WORDS = (62, 65)
 
 Tokens = NDArray[np.int32]
-
-console = Console()
-progress = Console(stderr=True)
 
 
 @dataclass(frozen=True)
@@ -125,28 +119,11 @@ QUICK = Sizes(
 
 
 def main() -> None:
-    args = parsed()
-    sizes = QUICK if args.quick else Sizes()
-    started = load()
-    try:
-        measured = measure(sizes, args.seed)
-    except InteralignError as error:
-        sys.exit(str(error))
-    show(measured)
-    if (out := args.out or (None if args.quick else RESULT)) is not None:
-        write_json(out, {**circumstances(args, started), "result": {"quick": args.quick, **measured}})
-        progress.print(f"written: {out}", soft_wrap=True)
+    measure_and_tell("What growing conversations costs besides the models.", RESULT, measure, show)
 
 
-def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="What growing conversations costs besides the models.")
-    parser.add_argument("--quick", action="store_true", help="small sizes, to see that everything runs")
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--out", type=Path, metavar="FILE", help=f"default: {RESULT.name} beside, with --quick none")
-    return parser.parse_args()
-
-
-def measure(sizes: Sizes, seed: int) -> dict[str, Any]:
+def measure(quick: bool, seed: int) -> dict[str, Any]:
+    sizes = QUICK if quick else Sizes()
     people = personas(max(sizes.conversations, sizes.counted), seed)
     bench = Bench(sizes, people, seed)
     with delayed_server() as root:
@@ -187,23 +164,7 @@ def gain(alone: Mapping[str, Any], side_by_side: Sequence[Mapping[str, Any]]) ->
     return rounded(alone["release_seconds_per_conversation"] / per_conversation)
 
 
-def personas(count: int, seed: int) -> list[Persona]:
-    return [one for one in compose_personas(WorldConfig(train=count), seed) if one.split == "train"]
-
-
 # Conversations with a server.
-
-
-@contextmanager
-def delayed_server() -> Iterator[str]:
-    """The address of a server in a process of its own."""
-    call = [sys.executable, str(SERVER)]
-    with subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdin is not None and process.stdout is not None
-        try:
-            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-        finally:
-            process.stdin.close()
 
 
 def played_on(url: str, turns: int, concurrency: int) -> SimulateConfig:
@@ -553,15 +514,7 @@ def common(one: Tokens, other: Tokens) -> int:
     return int(differing[0]) if len(differing) else length
 
 
-# Clocks, memory, circumstances.
-
-
-def summary(values: Sequence[float]) -> dict[str, Any]:
-    return {"median": rounded(median(values)), "repeats": [rounded(value) for value in values]}
-
-
-def rounded(value: float) -> float:
-    return float(f"{value:.4g}")
+# Memory.
 
 
 def peak_bytes() -> int | None:
@@ -571,29 +524,6 @@ def peak_bytes() -> int | None:
         return None
     lines = status.read_text(encoding="utf-8").splitlines()
     return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), None)
-
-
-def circumstances(args: argparse.Namespace, load_before: list[float] | None) -> dict[str, Any]:
-    return {
-        "command": "python benchmarks/conversations.py" + (" --quick" if args.quick else ""),
-        "machine": f"{machine()}; the server on the same machine",
-        "load_average": {"before": load_before, "after": load()},
-        "versions": {
-            "python": platform.python_version(),
-            "sqlite": sqlite3.sqlite_version,
-            **{package: version(package) for package in PACKAGES},
-        },
-        "seed": args.seed,
-    }
-
-
-def load() -> list[float] | None:
-    """How busy the machine is: above the number of its cores, times say little."""
-    return [round(one, 2) for one in os.getloadavg()] if hasattr(os, "getloadavg") else None
-
-
-def note(text: str) -> None:
-    progress.print(text)
 
 
 # What is shown.
@@ -670,13 +600,6 @@ def prompts_table(found: Mapping[str, Any]) -> Table:
                 f"{of['not_reusable_tokens']:,.0f}",
             )
     table.caption = "reusable: begins like an earlier prompt of the conversation and role"
-    return table
-
-
-def new_table(title: str, *columns: str) -> Table:
-    table = Table(title=title, box=SIMPLE, padding=(0, 1, 0, 0))
-    for place, column in enumerate(columns):
-        table.add_column(column, justify="right" if place else "left", no_wrap=bool(place))
     return table
 
 

@@ -12,9 +12,7 @@ for each other: two delays a turn, and what is judged of the last one.
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -22,11 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from conversations import circumstances, delayed_server, load, new_table, note, personas, rounded
-from rich.console import Console
+from measuring import console, delayed_server, measure_and_tell, new_table, note, personas, rounded
 
 from interalign.conversations.environment import environment_played_by, open_test
-from interalign.errors import InteralignError
 from interalign.evaluation.benchmark import BenchmarkConfig, MethodCandidate, line_up, play_cases
 from interalign.evaluation.rows import TurnRow
 from interalign.llm.account import Account
@@ -35,11 +31,8 @@ from interalign.llm.journal import Journal
 from interalign.llm.prices import load_prices
 from interalign.personas.persona import Persona
 from interalign.pipeline.stopping import Gate, wrapping
-from interalign.run import write_json
 
 RESULT = Path(__file__).parent / "results" / "evaluation.json"
-
-console = Console()
 
 
 @dataclass(frozen=True)
@@ -56,30 +49,11 @@ QUICK = Sizes(cases=6, turns=4, concurrency=4, delay=60)
 
 
 def main() -> None:
-    args = parsed()
-    sizes = QUICK if args.quick else Sizes()
-    started = load()
-    try:
-        measured = measure(sizes, args.seed)
-    except InteralignError as error:
-        sys.exit(str(error))
-    show(measured)
-    if (out := args.out or (None if args.quick else RESULT)) is not None:
-        command = {"command": "python benchmarks/evaluation.py" + (" --quick" if args.quick else "")}
-        told = {**circumstances(args, started), **command, "result": {"quick": args.quick, **measured}}
-        write_json(out, told)
-        note(f"written: {out}")
+    measure_and_tell("How near the benchmark comes to what a server could do.", RESULT, measure, show)
 
 
-def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="How near the benchmark comes to what a server could do.")
-    parser.add_argument("--quick", action="store_true", help="small sizes, to see that everything runs")
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--out", type=Path, metavar="FILE", help=f"default: {RESULT.name} beside, with --quick none")
-    return parser.parse_args()
-
-
-def measure(sizes: Sizes, seed: int) -> dict[str, Any]:
+def measure(quick: bool, seed: int) -> dict[str, Any]:
+    sizes = QUICK if quick else Sizes()
     people = [one.model_copy(update={"split": "heldout"}) for one in personas(sizes.cases, seed)]
     with delayed_server() as root:
         server = EndpointConfig(

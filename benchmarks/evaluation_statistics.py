@@ -3,7 +3,8 @@
     python benchmarks/evaluation_statistics.py --json evaluation_statistics.json
 
 Coverage is counted in made-up evaluations of two models whose true means are known: scores with effects of profile,
-personality, their interaction and noise, for the level and for the slope. `--quick` makes fewer of them.
+personality, their interaction and noise, for the level and for the slope; and of two judges of the same replies, whose
+difference has such effects. It is counted again where verdicts are missing. `--quick` makes fewer of them.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from interalign.evaluation.statistics import (
     bootstrap,
     estimates_of,
     mean_over_turns,
+    relative_to,
     resample,
     slope_over_turns,
 )
@@ -43,7 +45,9 @@ from interalign.personas.persona import Persona
 from interalign.run import derive_seed, write_json
 
 CASES, TURNS, MODELS, RESAMPLES = 100, 10, 4, 10_000
+TURNS_PLAYED = 4
 LEVEL, SLOPE, GAIN = 3.0, 0.1, 0.2
+LOST = 0.15
 AT_ONCE = 500
 FIRST, SECOND = "mirror", "disclosed-only oracle"
 
@@ -77,9 +81,15 @@ def main() -> None:
         "seconds": {name: seconds(clusters, args.seed) for name, clusters in DESIGNS.items()},
         "repetitions": repetitions,
         "coverage": [
-            {"design": name, **deviations._asdict(), **coverage(clusters, deviations, repetitions, args.seed)}
+            {
+                "design": name,
+                **deviations._asdict(),
+                "lost": lost,
+                **coverage(clusters, deviations, repetitions, args.seed, lost=lost),
+            }
             for name, clusters in DESIGNS.items()
             for deviations in WORLDS
+            for lost in (0.0, LOST)
         ],
         "spreads": spreads(*((5, 4) if args.quick else (20, 10)), args.seed),
     }
@@ -117,36 +127,69 @@ def coverage(
     seed: int,
     resamples: int = 1000,
     known: Clusters | None = None,
+    lost: float = 0.0,
 ) -> dict[str, float]:
-    """How often the 95 % intervals hold the true mean AL, IR, and their paired differences, in made-up evaluations.
+    """How often the 95 % intervals hold the truth in made-up evaluations.
 
-    `known` are the clusters that the intervals are told of, by default those that there are.
+    Of mean AL, IR and their paired differences, of the relative difference, and of the difference of two judges of the
+    same replies.
+
+    Args:
+        clusters: What the cases share.
+        deviations: How much scores differ.
+        repetitions: How many evaluations are made up.
+        seed: Of the evaluations and of the draws.
+        resamples: Behind each interval.
+        known: The clusters that the intervals are told of, by default those that there are.
+        lost: The share of verdicts that are missing, of each model and of each judge.
     """
     known = clusters if known is None else known
-    held = dict.fromkeys(("mean_al", "ir", "difference", "ir_difference"), 0)
+    held: dict[str, int] = {}
     for start in range(0, repetitions, AT_ONCE):
         count = min(AT_ONCE, repetitions - start)
         of_block = derive_seed(seed, "coverage", start)
-        first, second = made_up(clusters, deviations, count, np.random.default_rng(of_block))
-        ratios = {"first": Ratio.of(first), "second": Ratio.of(second)}
+        ratios = made_up_ratios(clusters, deviations, count, lost, np.random.default_rng(of_block))
         drawn = resample(ratios, known, resamples=resamples, seed=of_block)
-        gain = drawn["second"] - drawn["first"]
-        statistics: tuple[tuple[str, Drawn, float], ...] = (
-            ("mean_al", mean_over_turns(drawn["first"]), LEVEL),
-            ("ir", slope_over_turns(drawn["first"]), SLOPE),
-            ("difference", mean_over_turns(gain), GAIN),
-            ("ir_difference", slope_over_turns(gain), 0.0),
-        )
-        for name, statistic, truth in statistics:
-            for estimate in estimates_of(statistic, known):
-                held[name] += (
-                    estimate.low is not None and estimate.high is not None and (estimate.low <= truth <= estimate.high)
-                )
+        for name, (statistic, truth) in told(drawn).items():
+            held[name] = held.get(name, 0) + sum(
+                one.low is not None and one.high is not None and (one.low <= truth <= one.high)
+                for one in estimates_of(statistic, known)
+            )
     return {name: round(count / repetitions, 4) for name, count in held.items()}
 
 
+def made_up_ratios(
+    clusters: Clusters, deviations: Deviations, count: int, lost: float, generator: np.random.Generator
+) -> dict[str, Ratio]:
+    """What is resampled of `count` evaluations, where a share of the verdicts is missing."""
+    first, second = made_up(clusters, deviations, count, generator)
+    # A judge of two models, who is as far from the first judge as the second model is from the first one.
+    lead = GAIN + effects(clusters, Deviations(*(0.5 * one for one in deviations)), count, generator, 2 * TURNS_PLAYED)
+    for scores in (first, second, lead, lead) if lost else ():
+        scores[generator.random(scores.shape) < lost] = np.nan
+    return {
+        "first": Ratio.of(first),
+        "gain": Ratio.of(second - first),
+        "level": Ratio.of(np.where(np.isnan(second), np.nan, first)),
+        "judges": Ratio.of(lead).over_all_turns,
+    }
+
+
+def told(drawn: Mapping[str, Drawn]) -> dict[str, tuple[Drawn, float]]:
+    """What an evaluation tells, with the truth."""
+    gain = mean_over_turns(drawn["gain"])
+    return {
+        "mean_al": (mean_over_turns(drawn["first"]), LEVEL),
+        "ir": (slope_over_turns(drawn["first"]), SLOPE),
+        "difference": (gain, GAIN),
+        "ir_difference": (slope_over_turns(drawn["gain"]), 0.0),
+        "relative": (relative_to(mean_over_turns(drawn["level"]), gain), GAIN / LEVEL),
+        "judges": (mean_over_turns(drawn["judges"]), GAIN),
+    }
+
+
 def made_up(
-    clusters: Clusters, deviations: Deviations, count: int, generator: np.random.Generator, turns: int = 4
+    clusters: Clusters, deviations: Deviations, count: int, generator: np.random.Generator, turns: int = TURNS_PLAYED
 ) -> tuple[Floats, Floats]:
     """Scores of two models in `count` evaluations, two arrays of (evaluations, cases, turns).
 
@@ -215,12 +258,13 @@ def spreads(profiles: int, personalities: int, seed: int) -> dict[str, Any]:
 
 def show(console: Console, found: Mapping[str, Any]) -> None:
     table = Table(title=f"How often 95 % intervals hold the truth, {found['repetitions']:,} times", box=SIMPLE)
-    for place, column in enumerate(("design", "deviations", "mean AL", "IR", "difference", "of IR")):
+    columns = ("design", "deviations", "missing", "mean AL", "IR", "difference", "of IR", "relative", "of judges")
+    for place, column in enumerate(columns):
         table.add_column(column, justify="right" if place > 1 else "left")
     for one in found["coverage"]:
         deviations = " ".join(f"{one[name]:g}" for name in Deviations._fields)
-        shares = (f"{one[name]:.1%}" for name in ("mean_al", "ir", "difference", "ir_difference"))
-        table.add_row(one["design"], deviations, *shares)
+        names = ("mean_al", "ir", "difference", "ir_difference", "relative", "judges")
+        table.add_row(one["design"], deviations, f"{one['lost']:.0%}", *(f"{one[name]:.1%}" for name in names))
     table.caption = "deviations in points: profile, personality, their pair, turn"
     console.print(table)
     for design, took in found["seconds"].items():

@@ -154,7 +154,7 @@ def summary(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def train_once(args: argparse.Namespace) -> dict[str, Any]:
-    """Train for an epoch in this process and tell what it took; memory is kept as `interalign train` does, both ways."""
+    """Train for an epoch in this process and tell what it took. It keeps freed memory, as `interalign train` does."""
     keep_freed_memory()
     import torch
 

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 
 from hypothesis import settings
+
+# Benchmarks are scripts that find each other in their own folder.
+sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 
 # Libraries read these when they are imported, which test modules do later than this file.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_DATASETS_OFFLINE"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+# Tests run side by side, and for what is this small threads that wait for each other take most of the time.
+os.environ["OMP_NUM_THREADS"] = "1"
 for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
     os.environ.pop(name, None)
 

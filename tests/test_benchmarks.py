@@ -207,17 +207,23 @@ def test_what_begins_like_an_earlier_prompt_can_be_reused() -> None:
     assert found["not_reusable_tokens"] == 2 * whole - len("<|im_start|>user\nab")
 
 
-@pytest.mark.slow
-def test_the_benchmark_of_conversations_runs(tmp_path: Path) -> None:
+def run_quickly(name: str, tmp_path: Path) -> dict[str, Any]:
+    """What a benchmark with a delayed server writes of small sizes."""
     pytest.importorskip("openai")
-    out = tmp_path / "conversations.json"
-    call = [sys.executable, ROOT / "benchmarks" / "conversations.py", "--quick", "--out", out]
+    out = tmp_path / f"{name}.json"
+    call = [sys.executable, ROOT / "benchmarks" / f"{name}.py", "--quick", "--out", out]
     done = subprocess.run(call, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "80"})
     assert done.returncode == 0, done.stderr
     assert max(map(len, done.stdout.splitlines())) <= 80
     text = out.read_text(encoding="utf-8")
     assert str(tmp_path) not in text
-    whole = json.loads(text)
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_conversations_runs(tmp_path: Path) -> None:
+    whole = run_quickly("conversations", tmp_path)
     assert whole.keys() == {"command", "machine", "load_average", "versions", "seed", "result"}
     found = whole["result"]
     side_by_side = found["side_by_side"]
@@ -260,15 +266,7 @@ def test_the_benchmark_of_tree_packing_runs(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_benchmark_of_the_evaluation_runs(tmp_path: Path) -> None:
-    pytest.importorskip("openai")
-    out = tmp_path / "evaluation.json"
-    call = [sys.executable, ROOT / "benchmarks" / "evaluation.py", "--quick", "--out", out]
-    done = subprocess.run(call, capture_output=True, text=True, check=False, env={**os.environ, "COLUMNS": "80"})
-    assert done.returncode == 0, done.stderr
-    assert max(map(len, done.stdout.splitlines())) <= 80
-    text = out.read_text(encoding="utf-8")
-    assert str(tmp_path) not in text
-    whole = json.loads(text)
+    whole = run_quickly("evaluation", tmp_path)
     assert whole["command"] == "python benchmarks/evaluation.py --quick"
     found = whole["result"]
     with_controls, without = found["runs"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import subprocess
@@ -12,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.commands import interalign
+
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
-
-CALL = "import sys; from interalign.cli import main; sys.argv[0] = 'interalign'; main()"
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -57,10 +56,11 @@ def readme_commands(program: str) -> list[list[str]]:
 
 @cache
 def help_text(words: tuple[str, ...]) -> str:
-    environ = {**os.environ, "COLUMNS": "240", "TERM": "dumb", "NO_COLOR": "1"}
-    call = [sys.executable, "-c", CALL, *words, "--help"]
-    done = subprocess.run(call, capture_output=True, text=True, check=False, env=environ)
-    assert done.returncode == 0, done.stdout + done.stderr
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in {"COLUMNS": "240", "TERM": "dumb", "NO_COLOR": "1"}.items():
+            patched.setenv(name, value)
+        done = interalign(*words, "--help")
+    assert done.returncode == 0, done.said
     return done.stdout
 
 

@@ -115,14 +115,27 @@ class ModelError(InteralignError):
     """A model, or the server it runs on, gave no usable answer.
 
     `refused` is True when this very request was turned down, so that asking again changes nothing; `lasting` when every
-    other would be as well: the key is not taken, the model is not known, or there is no server.
+    other would be as well: the key is not taken, the model is not known, or there is no server; `unusable` when the
+    server has answered, in a form that is no answer. `cause` says why in a few words, the same ones for all that fail
+    alike, so that failures can be counted by it.
     """
 
     exit_code = 8
 
-    def __init__(self, what: str, *, mend: str | None = None, refused: bool = False, lasting: bool = False) -> None:
+    def __init__(
+        self,
+        what: str,
+        *,
+        mend: str | None = None,
+        refused: bool = False,
+        lasting: bool = False,
+        unusable: bool = False,
+        cause: str = "call failed",
+    ) -> None:
         self.refused = refused
         self.lasting = lasting
+        self.unusable = unusable
+        self.cause = cause
         super().__init__(what, mend=mend)
 
 

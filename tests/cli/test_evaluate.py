@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from interalign.cli import main
-from interalign.cli.console import err, out
 from interalign.cli.evaluate import model_named
 from interalign.errors import InputError
 from interalign.evaluation.cases import card
-from interalign.evaluation.controls import CONTROL_PROMPTS
+from interalign.evaluation.controls import COUNTERFACTUALS
 from interalign.evaluation.rows import TurnRow
 from interalign.evaluation.summary import Summary
 from interalign.llm.backends import LocalConfig, ModelConfig, ScriptedConfig
@@ -27,6 +24,7 @@ from interalign.personas.seeds import seeds
 from interalign.pipeline.evaluate import WORLD, Evaluation
 from interalign.recipe import load_recipe
 from interalign.run import read_json, read_jsonl, write_jsonl
+from tests.cli.commands import Done, interalign
 from tests.llm.servers import error, serving
 
 PEOPLE = [
@@ -36,33 +34,13 @@ PEOPLE = [
 COMPOSED = [one for one in compose_personas(WorldConfig(train=1, heldout=3), seed=3) if one.split == "heldout"]
 
 
-@dataclass(frozen=True)
-class Done:
-    """What a command came to."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
 Run = Callable[..., Done]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run() -> Run:
     """Run `interalign eval` in this process."""
-    for console in (out, err):
-        monkeypatch.setattr(console, "_width", 200)
-
-    def once(*words: str | Path) -> Done:
-        monkeypatch.setattr(sys, "argv", ["interalign", "eval", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        captured = capsys.readouterr()
-        code = end.value.code
-        return Done(code if isinstance(code, int) else int(code is not None), captured.out, captured.err)
-
-    return once
+    return partial(interalign, "eval")
 
 
 @pytest.fixture
@@ -75,22 +53,23 @@ SCRIPTED = ("--roles", "scripted", "--model", "mine=scripted", "--turns", "4")
 
 
 def test_language_models_play_all_roles(run: Run, folder: Path) -> None:
-    done = run("--out", folder, *SCRIPTED, "--model", "mine+reminder")
+    done = run("--out", folder, *SCRIPTED[:-1], "5", "--model", "mine+reminder")
     assert done.returncode == 0, done.stderr
     assert "Users played by a script, judged by a script" in done.stdout
     summary = read_json(folder / "eval" / "summary.json", Summary)
     assert [model.name for model in summary.models] == ["mine+reminder", "mine"]
     rows = read_jsonl(folder / "eval" / "mine" / "verdicts.jsonl", TurnRow)
-    assert [(row.case, row.turn) for row in rows] == [(one.id, turn) for one in PEOPLE for turn in (1, 2, 3, 4)]
+    assert [(row.case, row.turn) for row in rows] == [(one.id, turn) for one in PEOPLE for turn in (1, 2, 3, 4, 5)]
     assert all(row.verdict and row.swapped for row in rows)
-    assert [row.turn for row in rows if row.controls] == [row.turn for row in rows if row.induction] == [4] * 4
+    assert [row.turn for row in rows if row.controls] == [row.turn for row in rows if row.induction] == [5] * 4
     told = read_json(folder / "eval" / "evaluation.json", Evaluation)
-    assert {row.role: row.calls for row in told.usage}["user"] == 4 * (1 + 2 * 3)
+    assert {row.role: row.calls for row in told.usage}["user"] == 4 * (1 + 2 * 4)
     roles = {"user", "inducer", "judge", "grader"}
-    assert set(told.prompts) == {*roles, "notes", "repair", "induce", *CONTROL_PROMPTS}
+    of_controls = {control.prompt for control in COUNTERFACTUALS.values()}
+    assert set(told.prompts) == {*roles, "notes", "repair", "induce", *of_controls, "reminder: reminder"}
     assert (told.cases.cases, told.cases.version) == (4, card(PEOPLE).version)
     kept = load_recipe(folder / "recipe.toml").benchmark
-    assert kept.roles is not None and kept.turns == 4
+    assert kept.roles is not None and kept.turns == 5
     # What was said of the roles is the folder's now, and another judge needs another folder.
     assert run("--out", folder, "--model", "mine=scripted").returncode == 0
     refused = run("--out", folder, "--model", "mine=scripted", "--judge", "other@http://localhost:1/v1")

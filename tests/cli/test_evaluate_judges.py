@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from interalign.cli import main
-from interalign.cli.console import err, out
 from interalign.evaluation.judging.trial import Trial
 from interalign.evaluation.rows import TurnRow
 from interalign.evaluation.summary import Summary
+from interalign.llm.endpoint import EndpointConfig
 from interalign.personas.compose import WorldConfig, compose_personas
 from interalign.pipeline.evaluate import Evaluation
+from interalign.recipe import load_recipe
 from interalign.run import read_json, read_jsonl, write_jsonl, write_text
-from tests.llm.servers import FaultyServer, Reply, completion, error
+from tests.cli.commands import Done, interalign
+from tests.llm.servers import FaultyServer, Reply, completion, error, in_a_thread
 
 PEOPLE = [one for one in compose_personas(WorldConfig(train=1, heldout=4), seed=3) if one.split == "heldout"]
 TURNS = 5
@@ -40,15 +41,6 @@ NOTHING = ("", "I'm sorry, but I cannot rate another assistant.", '{"score": 4, 
 
 REFUSED = completion(None, choices=[{"message": {"content": None, "refusal": "I cannot."}, "finish_reason": "stop"}])
 """A refusal as the OpenAI protocol has it: no text at all."""
-
-
-@dataclass(frozen=True)
-class Done:
-    """What a command came to."""
-
-    returncode: int
-    stdout: str
-    stderr: str
 
 
 Run = Callable[..., Done]
@@ -84,36 +76,16 @@ class JudgeServer(FaultyServer):
         return said
 
 
-@contextmanager
-def judging(*replies: Reply) -> Iterator[JudgeServer]:
-    """A server in a thread of its own, for the length of the block."""
-    server = JudgeServer(replies)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.close()
-        thread.join()
+def judging(*replies: Reply) -> AbstractContextManager[JudgeServer]:
+    return in_a_thread(JudgeServer(replies))
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run a command in this process."""
     monkeypatch.setenv("OPENAI_API_KEY", "sk-none")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    for console in (out, err):
-        monkeypatch.setattr(console, "_width", 100)
-
-    def once(*words: str | Path) -> Done:
-        monkeypatch.setattr(sys, "argv", ["interalign", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        captured = capsys.readouterr()
-        code = end.value.code
-        return Done(code if isinstance(code, int) else int(code is not None), captured.out, captured.err)
-
-    return once
+    return partial(interalign, width=100)
 
 
 @pytest.fixture
@@ -124,10 +96,10 @@ def folder(tmp_path: Path) -> Path:
 
 def words(folder: Path, server: JudgeServer, *, free_text: bool = False) -> tuple[str | Path, ...]:
     """Rules play the user, a script the tested model, the server the judge, who is asked for nothing beside."""
-    recipe = folder.parent / f"judged-{free_text}.toml"
-    judge = f"free_text = {str(free_text).lower()}\nmodels = [{{ model = {{ backend = 'scripted' }} }}]\n"
+    recipe = folder.parent / "judged.toml"
+    judge = "models = [{ model = { backend = 'scripted' } }]\n"
     write_text(recipe, f"[benchmark]\nresamples = 200\nrepeats = 0\n[benchmark.roles.judge]\n{judge}")
-    judged_by = ("--judge", f"weak@{server.base_url}")
+    judged_by = ("--judge", f"weak@{server.base_url}", *(["--free-text"] if free_text else []))
     tested = ("--model", "mine=scripted", "--turns", str(TURNS), "--no-controls")
     return ("eval", "--out", folder, "--recipe", recipe, *judged_by, *tested)
 
@@ -164,6 +136,10 @@ def test_an_answer_is_the_score_that_it_says_or_is_missing(run: Run, folder: Pat
     assert mine.mean_al.value is not None and mine.bounds is not None and mine.red is not None
     assert mine.bounds.low < mine.mean_al.value <= mine.bounds.high
     assert mine.red in flat(done.stdout) and f"{mine.missing_share:.1%}" in mine.red
+    # Each of them has a reason, and all are told.
+    assert mine.lacking == Counter(row.missing["verdict"] for row in rows if row.verdict is None)
+    assert {"empty", "refused"} <= mine.lacking.keys() and ("no JSON" in mine.lacking) != free_text
+    assert all(flat(f"mine: {why} {count}") in flat(done.stdout) for why, count in mine.lacking.items())
     assert f"Verdicts missing: {unreadable}." in flat(done.stdout)
 
 
@@ -194,6 +170,9 @@ def test_a_judge_that_fails_now_and_then_is_counted_with_its_reason(run: Run, fo
     rows, summary = read(folder)
     lost = [row for row in rows if row.verdict is None]
     assert [[(fault.role, fault.check) for fault in row.faults] for row in lost] == [[("judge", "no answer")]] * 2
+    cause = "refused" if failure is REFUSED else "call failed: status 400"
+    assert [row.missing for row in lost] == [{"verdict": cause}] * 2
+    assert summary.model("mine").lacking == {cause: 2} and cause in (summary.model("mine").red or "")
     assert all(fault.text for row in lost for fault in row.faults) and not any(row.failure for row in rows)
     assert read_json(folder / "eval" / "evaluation.json", Evaluation).faults == {"judge: no answer": 2}
     assert "judge: no answer: 2; none of it counts against a model." in flat(done.stderr)
@@ -218,7 +197,8 @@ def test_a_judge_without_a_single_score_is_refused_with_the_way_out(run: Run, fo
     with judging(completion("4.")) as server:
         done = run(*words(folder, server))
         assert done.returncode == 8
-        assert "The judge has no verdict on any reply of mine" in done.stderr and "free_text" in done.stderr
+        assert "The judge has no verdict on any reply of mine" in done.stderr and "--free-text" in done.stderr
+        assert "its answers cannot be read as scores (reason: no JSON)" in flat(done.stderr)
         # Nothing counts as done.
         assert not (folder / "eval").exists()
         again = run(*words(folder.parent / "other", server, free_text=True), "--cases", folder / "heldout.jsonl")
@@ -226,6 +206,36 @@ def test_a_judge_without_a_single_score_is_refused_with_the_way_out(run: Run, fo
         rows, summary = read(folder.parent / "other")
     assert {row.verdict and row.verdict.score for row in rows} == {4}
     assert summary.model("mine").red is None
+
+
+def test_another_model_in_a_role_keeps_all_else_that_the_recipe_has_for_it(run: Run, folder: Path) -> None:
+    endpoint = "backend = 'endpoint', base_url = 'http://127.0.0.1:9/v1', model = 'old', api_key_env = 'ITS_KEY'"
+    settings = "timeout_s = 33, concurrency = 3, max_retries = 1, requests_per_minute = 60000, json_schema = false"
+    with judging(completion(GOOD)) as server:
+        said = list(words(folder, server))
+        judge = f"sampling.max_tokens = 77\nmodels = [{{ model = {{ {endpoint}, {settings} }} }}]\n"
+        write_text(folder.parent / "judged.toml", f"[benchmark]\nresamples = 200\n[benchmark.roles.judge]\n{judge}")
+        done = run(*said, "--max-tokens", "90")
+        assert done.returncode == 0, done.stderr
+        assert {body["max_tokens"] for body in server.bodies} == {77}
+        assert not any("response_format" in body for body in server.bodies)
+        expected = EndpointConfig(
+            base_url=server.base_url,
+            model="weak",
+            timeout_s=33,
+            concurrency=3,
+            max_retries=1,
+            requests_per_minute=60000,
+            json_schema=False,
+        )
+    kept = load_recipe(folder / "recipe.toml").benchmark
+    assert kept.roles is not None and kept.roles.judge is not None and kept.max_tokens == 90
+    assert [one.model for one in kept.roles.judge.models] == [expected]
+
+
+def test_rules_take_no_free_text(run: Run, folder: Path) -> None:
+    done = run("eval", "--out", folder, "--model", "mine=scripted", "--free-text")
+    assert done.returncode == 2 and "Rules judge here" in done.stderr
 
 
 def test_a_judge_that_says_the_same_of_all_or_nothing_fails_its_trial(run: Run, tmp_path: Path) -> None:
@@ -237,6 +247,7 @@ def test_a_judge_that_says_the_same_of_all_or_nothing_fails_its_trial(run: Run, 
     assert done.returncode == 0, done.stderr
     trial = read_json(tmp_path / "trial" / "trial-weak-free-text.json", Trial)
     assert trial.asked == 12 and trial.missing == 1 / 3
-    assert "weak 33% of its verdicts are missing." in flat(done.stdout)
+    assert "weak 33% of its verdicts are missing (reason: refused)." in flat(done.stdout)
+    assert "Missing verdicts by reason: refused (4)." in flat(done.stdout) and trial.lacking == {"refused": 4}
     assert "weak It is not shown to order replies of known worth." in flat(done.stdout)
     assert "No test finds this judge weak." not in done.stdout

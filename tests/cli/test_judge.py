@@ -62,7 +62,7 @@ def test_people_and_judge_are_compared(run: Run, tmp_path: Path) -> None:
 
 
 def test_rules_are_put_on_trial(run: Run) -> None:
-    done = run("test", "--rules", "--items", "3", "--tests", "person,claims")
+    done = run("test", "--rules", "--items", "12", "--tests", "person,claims")
     assert done.exit_code == 0, done.exception
     assert "sees the person" in done.stdout
     assert "weak It lets false claims about the user pass." in done.stdout

@@ -81,7 +81,8 @@ def test_two_runs_are_compared_and_a_page_is_written(run: Run, folder: RunFolder
 
 
 def test_replies_are_judged_anew_and_the_judges_ranked(run: Run, folder: RunFolder) -> None:
-    done = run("rescore", folder.root, "--judge", "scripted", "--name", "script")
+    done = run("rescore", folder.root, "--judge", "scripted", "--name", "script", "--max-tokens", "222")
+    assert "max_tokens 222" in (folder.root / "rescored" / "script" / "judge.json").read_text()
     assert "Spearman's correlation" in done.output and "Kendall's tau-b" in done.output
     assert json.loads((folder.root / "rescored" / "script" / "agreement.json").read_text())["folder"] == "script"
     again = folder.root / "rescored" / "script"
@@ -97,8 +98,9 @@ def test_an_estimate_judges_nothing(run: Run, folder: RunFolder) -> None:
 
 
 def test_mistakes_with_judges_are_told(run: Run, folder: RunFolder, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="Rules take no"):
-        run("rescore", folder.root, "--judge", "rules", "--weighted")
+    for words in (("--weighted",), ("--max-tokens", "200")):
+        with pytest.raises(InputError, match="Rules take no"):
+            run("rescore", folder.root, "--judge", "rules", *words)
     with pytest.raises(InputError, match="no finished evaluation"):
         run("rescore", tmp_path / "nowhere", "--judge", "rules")
     assert not (tmp_path / "nowhere").exists()

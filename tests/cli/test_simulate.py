@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from interalign.cli import main
-from interalign.cli.console import err, out
+from interalign.cli.console import out
 from interalign.cli.simulate import MEANINGS, _show, _show_usage
 from interalign.conversations.checks import CHECKS
 from interalign.conversations.tree import Tree
@@ -22,23 +18,13 @@ from interalign.personas.persona import Persona
 from interalign.personas.seeds import seeds
 from interalign.pipeline.simulate import Simulation
 from interalign.run import read_json, read_jsonl, write_jsonl
+from tests.cli.commands import interalign as run
 
 PEOPLE = [
     Persona(profile=one.text, personality=other.text)
     for one, other in zip(seeds("profile")[:6], seeds("personality")[:6], strict=True)
 ]
 
-
-@dataclass(frozen=True)
-class Done:
-    """What a command came to."""
-
-    returncode: int
-    stdout: str
-    stderr: str
-
-
-Run = Callable[..., Done]
 
 WANTED = {
     "user": "max_tokens 200, temperature 0.9; no JSON schema",
@@ -51,30 +37,12 @@ WANTED = {
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command of `interalign` in this process."""
-    for console in (out, err):
-        # Side by side, tests have a terminal of 80 columns from the beginning.
-        monkeypatch.setattr(console, "_width", 200)
-
-    def once(*words: str | Path) -> Done:
-        monkeypatch.setattr(sys, "argv", ["interalign", *map(str, words)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        captured = capsys.readouterr()
-        code = end.value.code
-        return Done(code if isinstance(code, int) else int(code is not None), captured.out, captured.err)
-
-    return once
-
-
-@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     write_jsonl(tmp_path / "run" / "personas.jsonl", PEOPLE)
     return tmp_path / "run"
 
 
-def test_a_simulation_by_scripts_is_exported_in_any_form(run: Run, folder: Path, tmp_path: Path) -> None:
+def test_a_simulation_by_scripts_is_exported_in_any_form(folder: Path, tmp_path: Path) -> None:
     done = run("simulate", "--out", folder, "--scripted", "--turns", "3")
     assert done.returncode == 0, done.stderr
     assert "How often the chosen reply is the one with more" in done.stdout
@@ -95,7 +63,7 @@ def test_a_simulation_by_scripts_is_exported_in_any_form(run: Run, folder: Path,
     assert back.returncode == 0, back.stderr
 
 
-def test_growing_on_may_change_how_it_is_grown_and_nothing_else_may(run: Run, folder: Path) -> None:
+def test_growing_on_may_change_how_it_is_grown_and_nothing_else_may(folder: Path) -> None:
     assert run("simulate", "--out", folder, "--scripted", "--turns", "2", "--personas", "3").returncode == 0
     before = read_jsonl(folder / "trees.jsonl", Tree)
     (folder.parent / "seed.toml").write_text("seed = 8", encoding="utf-8")
@@ -111,7 +79,7 @@ def test_growing_on_may_change_how_it_is_grown_and_nothing_else_may(run: Run, fo
     assert run("simulate", "--out", folder, *words[:2], "--model", "another").returncode == 5
 
 
-def test_an_estimate_counts_the_calls_and_makes_none(run: Run, folder: Path) -> None:
+def test_an_estimate_counts_the_calls_and_makes_none(folder: Path) -> None:
     done = run(
         "simulate", "--out", folder, "--base-url", "http://localhost:1/v1", "--model", "nobody-knows", "--estimate"
     )
@@ -124,7 +92,7 @@ def test_an_estimate_counts_the_calls_and_makes_none(run: Run, folder: Path) -> 
     assert not (folder / "journal.sqlite").exists()
 
 
-def test_the_prompts_can_be_read_before_anything_is_sent(run: Run, folder: Path) -> None:
+def test_the_prompts_can_be_read_before_anything_is_sent(folder: Path) -> None:
     done = run("simulate", "--out", folder, "--scripted", "--show-prompts", "--turns", "2")
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
@@ -153,9 +121,7 @@ def test_the_prompts_can_be_read_before_anything_is_sent(run: Run, folder: Path)
         (["--base-url", "http://localhost:1/v1", "--model", "x", "--budget", "3usd"], 2, "price of x@"),
     ],
 )
-def test_what_cannot_be_is_said_and_leaves_no_trees(
-    run: Run, folder: Path, words: list[str], code: int, said: str
-) -> None:
+def test_what_cannot_be_is_said_and_leaves_no_trees(folder: Path, words: list[str], code: int, said: str) -> None:
     done = run("simulate", "--out", folder, *words)
     assert (done.returncode, said in " ".join(done.stderr.split())) == (code, True), done.stderr
     assert not (folder / "trees.jsonl").exists()
@@ -164,7 +130,7 @@ def test_what_cannot_be_is_said_and_leaves_no_trees(
 
 
 @pytest.mark.parametrize("option", ["--turns=2", "--estimate", "--show-prompts"])
-def test_a_folder_without_personas_is_not_made(run: Run, tmp_path: Path, option: str) -> None:
+def test_a_folder_without_personas_is_not_made(tmp_path: Path, option: str) -> None:
     done = run("simulate", "--out", tmp_path / "typo", "--scripted", option)
     assert (done.returncode, "nobody to talk to" in done.stderr) == (2, True)
     assert "personas compose, grow or pair" in done.stderr
@@ -200,18 +166,15 @@ def test_the_numbers_of_the_account_are_whole_on_any_screen(number: int, cached:
         assert max(map(len, lines)) <= width
 
 
-def test_an_estimate_says_nothing_of_what_is_cached_and_fits_into_a_pipe(
-    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(out, "_width", 80)
+def test_an_estimate_says_nothing_of_what_is_cached_and_fits_into_a_pipe(folder: Path) -> None:
     words = ("--base-url", "http://localhost:1/v1", "--model", "meta-llama/Llama-3.3-70B-Instruct-Turbo-Free")
-    done = run("simulate", "--out", folder, *words, "--turns", "30", "--estimate")
+    done = run("simulate", "--out", folder, *words, "--turns", "30", "--estimate", width=80)
     assert done.returncode == 0, done.stderr
     assert "cached" not in done.stdout and "…" not in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
-def test_a_roles_prompt_is_looked_for_beside_the_recipe(run: Run, folder: Path, tmp_path: Path) -> None:
+def test_a_roles_prompt_is_looked_for_beside_the_recipe(folder: Path, tmp_path: Path) -> None:
     role = 'models = [{ model = { backend = "scripted" } }]'
     roles = "\n".join(f"[simulate.roles.{one}]\n{role}" for one in ("inducer", "tailored", "generic", "judge"))
     user = f'[simulate.roles.user]\n{role}\nprompt = "mine.txt"'
@@ -229,7 +192,22 @@ def test_a_roles_prompt_is_looked_for_beside_the_recipe(run: Run, folder: Path, 
     assert len(read_jsonl(folder / "trees.jsonl", Tree)) == 3
 
 
-def test_a_model_limited_in_two_ways_is_found_by_the_estimate(run: Run, folder: Path, tmp_path: Path) -> None:
+def test_another_model_in_the_roles_keeps_how_their_own_is_asked(folder: Path, tmp_path: Path) -> None:
+    model = '{{ backend = "endpoint", base_url = "http://localhost:1/v1", model = "m"{more} }}'
+    more = {"judge": ", json_schema = false, requests_per_minute = 60"}
+    roles = [
+        f"{role}.models = [{{ model = {model.format(more=more.get(role, ''))} }}]\n{role}.sampling.max_tokens = 33"
+        for role in ("user", "inducer", "tailored", "generic", "judge")
+    ]
+    (tmp_path / "mine.toml").write_text("[simulate.roles]\n" + "\n".join(roles), encoding="utf-8")
+    words = ("--recipe", tmp_path / "mine.toml", "--model", "n", "--base-url", "http://localhost:2/v1")
+    done = run("simulate", "--out", folder, *words, "--show-prompts")
+    assert done.returncode == 0, done.stderr
+    asked = [line for line in done.stdout.splitlines() if line.startswith("n at http://localhost:2/v1; max_tokens 33")]
+    assert len(asked) == 5 and sum("save where json_schema is off" in line for line in asked) == 1
+
+
+def test_a_model_limited_in_two_ways_is_found_by_the_estimate(folder: Path, tmp_path: Path) -> None:
     model = '{{ backend = "endpoint", base_url = "http://localhost:1/v1", model = "m"{more} }}'
     limits = {"judge": ", requests_per_minute = 60"}
     roles = [
@@ -251,7 +229,7 @@ def test_a_model_limited_in_two_ways_is_found_by_the_estimate(run: Run, folder: 
     ],
 )
 def test_a_model_without_an_address_is_on_the_server_of_the_environment(
-    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch, address: str, model: str, asked: str
+    folder: Path, monkeypatch: pytest.MonkeyPatch, address: str, model: str, asked: str
 ) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", address)
     done = run("simulate", "--out", folder, "--model", model, "--show-prompts")
@@ -260,16 +238,14 @@ def test_a_model_without_an_address_is_on_the_server_of_the_environment(
     assert ("is no folder" in done.stderr) == (model != ".")
 
 
-def test_an_address_of_the_environment_that_is_none_is_said(
-    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_address_of_the_environment_that_is_none_is_said(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_BASE_URL", "http://me:s3cret@localhost:7/v1")
     done = run("simulate", "--out", folder, "--model", "nobody/knows", "--estimate")
     assert (done.returncode, "error OPENAI_BASE_URL: the URL must not hold" in done.stderr) == (2, True)
     assert "s3cret" not in done.stderr
 
 
-def test_the_help_says_what_stands_in_a_price_file(run: Run) -> None:
+def test_the_help_says_what_stands_in_a_price_file() -> None:
     said = " ".join(run("simulate", "--help").stdout.replace("│", " ").split())
     assert all(words in said for words in ('[models."name"]', "completion", "in US dollars per million tokens"))
 
@@ -284,7 +260,7 @@ def test_every_check_is_explained_where_its_faults_are_told(capsys: pytest.Captu
     assert lines[2] == "user: a check to come: 2 in 18 user turns"
 
 
-def test_a_trial_with_a_few_is_followed_by_the_others(run: Run, folder: Path) -> None:
+def test_a_trial_with_a_few_is_followed_by_the_others(folder: Path) -> None:
     assert run("simulate", "--out", folder, "--scripted", "--turns", "2", "--personas", "2").returncode == 0
     first = read_jsonl(folder / "trees.jsonl", Tree)
     assert run("simulate", "--out", folder).returncode == 0
@@ -298,7 +274,7 @@ def test_a_trial_with_a_few_is_followed_by_the_others(run: Run, folder: Path) ->
     assert read_json(folder / "simulation.json", Simulation) == told
 
 
-def test_growing_a_few_on_keeps_the_other_trees(run: Run, folder: Path) -> None:
+def test_growing_a_few_on_keeps_the_other_trees(folder: Path) -> None:
     assert run("simulate", "--out", folder, "--scripted", "--turns", "2").returncode == 0
     before = read_jsonl(folder / "trees.jsonl", Tree)
     words = ("--grow", folder / "trees.jsonl", "--turns", "3", "--personas", "1")
@@ -311,7 +287,7 @@ def test_growing_a_few_on_keeps_the_other_trees(run: Run, folder: Path) -> None:
     assert {row.role: row.calls for row in usage}["user"] == 13
 
 
-def test_that_personas_does_not_decide_how_many_trees_there_are_is_said(run: Run, folder: Path) -> None:
+def test_that_personas_does_not_decide_how_many_trees_there_are_is_said(folder: Path) -> None:
     assert run("simulate", "--out", folder, "--scripted", "--turns", "2", "--personas", "4").returncode == 0
     fewer = run("simulate", "--out", folder, "--personas", "2")
     assert (fewer.returncode, "4 trees are there already, more than --personas 2" in fewer.stderr) == (0, True)
@@ -325,12 +301,12 @@ def test_that_personas_does_not_decide_how_many_trees_there_are_is_said(run: Run
 
 
 @pytest.mark.parametrize("option", ["--min-margin", "--length-match"])
-def test_a_bound_without_end_is_refused_in_a_line(run: Run, folder: Path, tmp_path: Path, option: str) -> None:
+def test_a_bound_without_end_is_refused_in_a_line(folder: Path, tmp_path: Path, option: str) -> None:
     done = run("export", tmp_path / "out", "--out", folder, option, "inf")
     assert (done.returncode, done.stderr.startswith(f"error {option}: ")) == (2, True)
 
 
-def test_held_out_people_are_not_talked_to(run: Run, folder: Path) -> None:
+def test_held_out_people_are_not_talked_to(folder: Path) -> None:
     write_jsonl(folder / "heldout.jsonl", [PEOPLE[0].model_copy(update={"split": "heldout"})])
     done = run("simulate", "--out", folder, "--scripted")
     assert (done.returncode, PEOPLE[0].id in done.stderr) == (6, True)
@@ -340,7 +316,7 @@ def test_held_out_people_are_not_talked_to(run: Run, folder: Path) -> None:
     assert not (folder / "trees.jsonl").exists()
 
 
-def test_nothing_to_grow_is_said(run: Run, folder: Path, tmp_path: Path) -> None:
+def test_nothing_to_grow_is_said(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "none.jsonl").touch()
     done = run("simulate", "--out", folder, "--scripted", "--grow", tmp_path / "none.jsonl")
     assert (done.returncode, "none.jsonl holds no trees" in done.stderr) == (2, True)

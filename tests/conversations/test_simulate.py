@@ -21,6 +21,7 @@ from interalign.personas.persona import Persona
 from interalign.roles.inducer import Impression
 from interalign.roles.judge import RuleJudge, Verdict, judge_reply
 from interalign.roles.ledger import Ledger
+from interalign.roles.llm.player import RoleFailure
 from interalign.roles.responder import ModelResponder, RuleResponder
 from interalign.roles.user import RuleUser, UserTurn
 from tests.roles.talks import PERSONAS
@@ -68,6 +69,22 @@ class FailsAtTurnThree:
         if persona == self._persona and len(ledger) == 2:
             raise ModelError("The server gave no answer.", mend="start it.")
         return await RuleUser().speak(persona, chat, ledger, seed)
+
+
+class Mumbles:
+    """A judge whose answers to every second reply cannot be read."""
+
+    async def score(self, persona: Persona, chat: Chat, reply: str, ledger: Ledger, seed: int) -> Verdict | None:
+        if seed % 2:
+            raise RoleFailure("Mumbled.", cause="no JSON")
+        return await RuleJudge().score(persona, chat, reply, ledger, seed)
+
+
+def test_a_verdict_that_cannot_be_read_is_missing_and_ends_no_conversation() -> None:
+    trees = grown(PERSONAS[:4], CONFIG, Cast(judge=Mumbles()))
+    verdicts = [node.verdict for tree in trees for node in tree.nodes if node.role == "assistant"]
+    assert not any(tree.failure for tree in trees)
+    assert 0 < sum(one is None for one in verdicts) < len(verdicts)
 
 
 class SaysOneThing:
@@ -229,6 +246,8 @@ class Counting:
 def test_no_more_conversations_are_open_than_may_be_and_none_is_kept() -> None:
     user = Counting(CONFIG.turns)
     alive = []
+    # What was there before need not be gone through each time.
+    gc.freeze()
 
     async def run() -> None:
         config = CONFIG.model_copy(update={"in_flight": 3})
@@ -239,7 +258,10 @@ def test_no_more_conversations_are_open_than_may_be_and_none_is_kept() -> None:
             gc.collect()
             alive.append(sum(one() is not None for one in seen))
 
-    asyncio.run(run())
+    try:
+        asyncio.run(run())
+    finally:
+        gc.unfreeze()
     assert user.most == 3
     assert len(alive) == 12 and max(alive) <= 1
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -29,7 +30,7 @@ from interalign.evaluation.benchmark import (
 )
 from interalign.evaluation.rows import TurnRow
 from interalign.llm.backends import ScriptedConfig
-from interalign.llm.model import Answer, ChatModel, Request, Sampling
+from interalign.llm.model import Answer, ChatModel, Finish, Request, Sampling, Usage
 from interalign.llm.scripted import ScriptedModel
 from interalign.messages import Chat, Message
 from interalign.personas.compose import WorldConfig, compose_personas
@@ -40,6 +41,7 @@ from interalign.roles.ledger import Ledger, stated_so_far
 from interalign.roles.llm.grader import LLMGrader
 from interalign.roles.llm.inducer import LLMInducer
 from interalign.roles.llm.player import Player, instructions, packaged
+from interalign.roles.llm.rater import HelpfulnessRater, LLMRater
 from interalign.roles.llm.script import scripts
 from interalign.roles.llm.user import LLMUser
 from interalign.roles.responder import ModelResponder
@@ -268,14 +270,16 @@ def test_controls_take_no_more_calls_than_the_conversation() -> None:
     with_controls = talk(TALK, table(controlled), made(controlled))
     assert plain == {"user": 10, "inducer": 10, "tested": 10, "judge": 10}
     spoken = plain["user"] + plain["tested"] + plain["judge"]
-    assert controlled == {"user": 10, "inducer": 10, "tested": 10 + 9 + 1, "judge": 20 + 9, "grader": 1}
+    assert controlled == {"user": 10, "inducer": 10, "tested": 10 + 6 + 1, "judge": 20 + 6 + 2, "grader": 1}
     assert controlled.total() - controlled["inducer"] <= 2 * spoken
     # They change nothing of what is said and of what it is worth.
     said = [(row.user, row.reply, row.verdict, row.disclosure) for row in without]
     assert [(row.user, row.reply, row.verdict, row.disclosure) for row in with_controls] == said
     assert all(row.swapped is None and not row.controls and row.induction is None for row in without)
     assert all(row.swapped is not None for row in with_controls)
-    assert [row.turn for row in with_controls if row.controls] == [1, 5, 10]
+    assert [row.turn for row in with_controls if row.controls] == [1, 10]
+    last = with_controls[-1].controls
+    assert {name for name, one in last.items() if one.swapped} == {"generic-nice"}
     assert [row.turn for row in with_controls if row.induction] == [10]
 
 
@@ -369,7 +373,62 @@ def test_a_judge_that_fails_is_missing_and_the_conversation_goes_on() -> None:
     rows = talk(TALK, Environment(user=table().user, inducer=table().inducer, judge=Breaks()), made())
     assert all(row.failure is None and row.verdict is None and row.swapped is None for row in rows)
     assert all(("judge", "no answer") in {(one.role, one.check) for one in row.faults} for row in rows)
+    assert all({"verdict", "swapped"} <= row.missing.keys() for row in rows)
+    assert {why for row in rows for why in row.missing.values()} == {"call failed"}
     assert rows[0].mind_reading is None and any(row.disclosure.stated for row in rows)
+
+
+def rates(says: Callable[[Request], str]) -> LLMRater:
+    return LLMRater(Player([(ScriptedModel("judge", says), 1.0)], Sampling(), instructions("rater")))
+
+
+def test_nothing_that_a_judge_said_vanishes_without_a_reason() -> None:
+    def answer(request: Request) -> str:
+        stranger = PEOPLE[1].profile in request.messages[1].content.replace('\\"', '"')
+        return "I'm sorry, I cannot rate this." if stranger else "About four."
+
+    cast = replace(table(), judge=rates(answer))
+    beyond = ScriptedModel("beyond", ['{"score": 9}'])
+    cast = replace(cast, helpfulness=HelpfulnessRater(Player([(beyond, 1.0)], Sampling(), "Rate.")))
+    rows = talk(TALK.model_copy(update={"control_turns": (2,)}), cast, made())
+    assert all(row.verdict is None and row.swapped is None and row.helpfulness is None for row in rows)
+    reasons = {"verdict": "no JSON", "swapped": "refused", "helpfulness": "unfit score in its JSON"}
+    assert all(row.missing == reasons for row in rows)
+    assert all({fault.check for fault in row.faults} == {"unreadable"} for row in rows)
+    # A control's reply is kept, though nobody could read what the judge said of it.
+    assert rows[1].controls and all(one.reply for one in rows[1].controls.values())
+    assert {one.missing["verdict"] for one in rows[1].controls.values()} == {"no JSON"}
+    assert rows[1].controls["generic-nice"].missing["swapped"] == "refused"
+
+
+def test_a_control_that_is_not_there_has_a_reason() -> None:
+    def reply(request: Request) -> str:
+        return "" if NICE in request.messages[0].content else "As you like it."
+
+    rows = talk(TALK.model_copy(update={"control_turns": (2,)}), table(), made(reply=reply))
+    assert rows[1].missing == {"controls.generic-nice": "empty"}
+    assert not any(row.missing for row in rows if row.turn != 2)
+
+
+class Ends:
+    """A model that is cut in the middle of every second answer."""
+
+    name = "ends"
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    async def complete(self, request: Request) -> Answer:
+        self._count += 1
+        finish: Finish = "length" if self._count % 2 else "stop"
+        return Answer(text=f"Well, {self._count}", finish=finish, usage=Usage(), model="ends")
+
+
+def test_replies_that_were_cut_are_told_of_where_it_is_known() -> None:
+    plain = TALK.model_copy(update={"controls": False, "turns": 4})
+    rows = talk(plain, table(), ModelCandidate(ModelResponder(Ends(), Sampling(max_tokens=50))))
+    assert [row.cut_at for row in rows] == [50, 0, 50, 0]
+    assert {row.cut_at for row in played("mirror")} == {None}
 
 
 NICE = packaged("control_nice")

@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from interalign.errors import InputError
-from interalign.evaluation.candidates import Instructable, MethodCandidate, ModelCandidate
-from interalign.llm.model import Request, Sampling
+from interalign.evaluation.candidates import ControlCandidate, Instructable, MethodCandidate, ModelCandidate, TellsCut
+from interalign.llm.model import Answer, Request, Sampling, Usage
 from interalign.llm.scripted import ScriptedModel
 from interalign.messages import Message
 from interalign.roles.ledger import Disclosure
@@ -90,3 +90,40 @@ def test_an_answer_beside_the_conversation_may_be_longer(least: int, tokens: int
     candidate = ModelCandidate(ModelResponder(model, Sampling(max_tokens=50)))
     asyncio.run(candidate.instructed(CHAT, "", 5, least_tokens=least))
     assert heard[0].sampling.max_tokens == tokens
+
+
+class Ends:
+    """A model whose answer ends as the last message says: how, and after how many tokens, which it may not count."""
+
+    name = "ends"
+
+    async def complete(self, request: Request) -> Answer:
+        finish, _, tokens = request.messages[-1].content.partition(" ")
+        # Others answer meanwhile.
+        await asyncio.sleep(0)
+        usage = Usage(completion_tokens=int(tokens))
+        return Answer.model_validate({"text": "Well", "finish": finish, "usage": usage, "model": "ends"})
+
+
+@pytest.mark.parametrize("method", ["bare", "plain"])
+def test_whether_a_reply_was_cut_is_known_of_each_conversation(method: str) -> None:
+    sampling = Sampling(max_tokens=50)
+    bare = ModelCandidate(ModelResponder(Ends(), sampling))
+    candidate = bare if method == "bare" else MethodCandidate("plain", Ends(), sampling)
+    assert isinstance(candidate, TellsCut)
+
+    async def one(ends: str) -> int | None:
+        await candidate.answer(PERSONA, (Message(role="user", content=ends),), LEDGER, 5)
+        await asyncio.sleep(0)
+        return candidate.cut_at
+
+    async def side_by_side() -> list[int | None]:
+        return await asyncio.gather(*map(one, ["stop 7", "length 0", "length 21", "other 3", "stop 50"]))
+
+    assert asyncio.run(side_by_side()) == [0, 50, 21, None, 0]
+
+
+def test_of_others_it_is_not_known_whether_they_were_cut() -> None:
+    candidate = ModelCandidate(RuleResponder())
+    assert candidate.cut_at is None
+    assert not isinstance(ControlCandidate("mirror"), TellsCut)

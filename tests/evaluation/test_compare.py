@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from io import StringIO
 
 import pytest
@@ -127,6 +128,23 @@ def test_what_is_not_recorded_is_told_and_not_refused() -> None:
 def test_other_seeds_and_worlds_are_told() -> None:
     notes = " ".join(compare([ONE, results("late", {"dpo": chats(1)}, seed=1, world="Rules, newer")]).notes)
     assert "other seeds" in notes and "late: Rules, newer" in notes
+
+
+def test_what_a_run_says_of_itself_is_told_with_its_name() -> None:
+    careful = replace(TWO, summary=TWO.summary.model_copy(update={"notes": ("The judge is the user.",)}))
+    assert "two: The judge is the user." in compare([ONE, careful]).notes
+    both = replace(ONE, summary=ONE.summary.model_copy(update={"notes": ("The judge is the user.",)}))
+    assert "The judge is the user." in compare([both, careful]).notes
+
+
+def test_too_many_missing_verdicts_stand_above_the_table() -> None:
+    lacking = [row.model_copy(update={"verdict": None}) if row.turn == 2 else row for row in chats(0.5)]
+    found = compare([ONE, results("two", {"dpo": lacking})])
+    console = Console(width=80, record=True, file=StringIO())
+    console.print(comparison_table(found))
+    text = " ".join(console.export_text().split())
+    assert "33.3% of the verdicts on dpo are missing" in text
+    assert text.index("are missing") < text.index("mean AL")
 
 
 def test_fewer_than_two_people_in_common_are_refused() -> None:

@@ -157,11 +157,11 @@ def test_both_ways_write_the_same_rows(world: EvalLog) -> None:
 
 
 def test_both_ways_write_the_same_rows_with_language_models(tmp_path: Path) -> None:
-    log = log_of(tmp_path, roles=PLAYS, limit=2, **WORLD | {"turns": 4})
+    log = log_of(tmp_path, roles=PLAYS, limit=2, **WORLD | {"turns": 5})
     rows = rows_of(log)
     assert sorted(rows, key=place) == sorted(asyncio.run(played_by_models({row.case for row in rows})), key=place)
-    assert {row.turn for row in rows if row.induction} == {4}
-    assert {row.turn for row in rows if row.controls} == {4}
+    assert {row.turn for row in rows if row.induction} == {5}
+    assert {row.turn for row in rows if row.controls} == {5}
     assert all(row.swapped for row in rows) and any(row.disclosure.stated for row in rows)
 
 
@@ -177,7 +177,7 @@ async def played_by_models(wanted: set[str]) -> list[TurnRow]:
         role: Player([(OwnModel(PLAYS[role]), 1)], one.sampling, instructions(told[role]))
         for role, one in played.items()
     }
-    config = BenchmarkConfig(turns=4, roles=roles, repeats=0)
+    config = BenchmarkConfig(turns=5, roles=roles, repeats=0)
     cast = environment_of(players, roles, config.checks)
     cases = [case for case in line_up(people(), config, 0) if case.persona.id in wanted]
     rows = [await play_case(case.persona, case.stranger, candidate(), cast, config, 0) for case in cases]

@@ -17,6 +17,6 @@ def test_every_control_is_explained() -> None:
 
 def test_a_meaning_fits_beside_the_longest_name() -> None:
     names = ["AL(1)", "to baseline", "gap", "uptake", "IR", "N-IR", "R2", "first 4", "never 4", "true", "noticed", "p"]
-    told = meanings([*names, *CONTROLS, *COUNTERFACTUALS])
+    told = meanings([*names, "gap beyond it", *CONTROLS, *COUNTERFACTUALS])
     longest = max(len(name) for name, _ in told)
     assert all(longest + 2 + len(meaning) <= 80 for _, meaning in told)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from io import StringIO
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from interalign.errors import InputError
 from interalign.evaluation.ranking import kendall_tau_b, stability, stability_table
 from interalign.evaluation.rows import TurnRow
 from interalign.evaluation.statistics import Estimate
+from interalign.evaluation.summary import summarise
 from interalign.personas.persona import Persona
 from interalign.roles.judge import Verdict
 from interalign.roles.ledger import Disclosure
@@ -88,14 +90,83 @@ def test_ranks_that_hang_on_a_few_people_are_unsure() -> None:
 
 
 def test_models_that_tie_share_their_ranks() -> None:
-    ranks = stability({"one": rows_of({"a": [2, 3], "b": [2, 3]})}, resamples=100).rankings[0].ranks
+    ranks = stability({"one": rows_of({"a": [2, 3] * 5, "b": [2, 3] * 5})}, resamples=100).rankings[0].ranks
     assert [rank.shares for rank in ranks] == [(0.5, 0.5), (0.5, 0.5)]
 
 
+def test_an_order_that_hangs_on_few_people_who_do_not_differ_has_no_shares_and_no_interval() -> None:
+    rows = rows_of({"a": [2, 3], "b": [3, 4]})
+    found = stability({"one": rows, "other": rows}, resamples=100)
+    assert [rank.shares for rank in found.rankings[0].ranks] == [(), ()]
+    assert found.agreements[0].tau == Estimate(value=1)
+
+
+def test_what_one_model_lacks_moves_nobody_and_is_counted() -> None:
+    # The best model has no verdict on those with whom everybody does well, so its own mean is the lowest.
+    rows = rows_of({"best": [2.0, 2.2, 2.1, None, None], "other": [1, 1.1, 1.2, 5, 4.9], "third": [1, 1, 1.1, 5, 5]})
+    (ranking,) = stability({"one": rows}, resamples=200).rankings
+    assert [rank.model for rank in ranking.ranks] == ["best", "other", "third"]
+    assert ranking.ranks[0].level.value == pytest.approx(2.1)
+    assert (ranking.cases, ranking.turns, ranking.left_out) == (5, 10, 4)
+    lacking = {**rows, "other": rows["other"][:-3]}
+    assert stability({"one": lacking}, resamples=200).rankings[0].model_dump() == ranking.model_dump()
+
+
+def test_a_ranking_does_not_hang_on_the_people_of_another_setting() -> None:
+    random = np.random.default_rng(3)
+    rows = rows_of({name: random.uniform(1, 5, 12).tolist() for name in "ab"})
+    others = {
+        name: [row.model_copy(update={"case": f"{row.case} of others"}) for row in of_model]
+        for name, of_model in rows.items()
+    }
+    alone, among = (
+        {rank.model: rank.level for rank in found.rankings[0].ranks}
+        for found in (stability({"one": rows}), stability({"one": rows, "other": others}))
+    )
+    for name in "ab":
+        widths = [(level[name].high or 0) - (level[name].low or 0) for level in (alone, among)]
+        assert widths[1] == pytest.approx(widths[0], rel=0.05)
+
+
+def test_how_often_two_models_change_places_is_the_p_value_of_their_difference() -> None:
+    random = np.random.default_rng(11)
+    base = random.normal(3, 0.5, 60)
+    rows = rows_of({"a": base.tolist(), "b": (base + random.normal(0.01, 0.25, 60)).tolist()})
+    people = {
+        f"person{case}": Persona(split="heldout", profile=f"Profile {case // 4}.", personality=f"Trait {case % 4}.")
+        for case in range(60)
+    }
+    ranks = {rank.model: rank for rank in stability({"one": rows}, people=people).rankings[0].ranks}
+    (pair,) = summarise(rows, baseline="a", world="", people=people).pairs
+    assert pair.mean_al.p is not None and 0.05 < pair.mean_al.p < 0.5
+    assert 2 * (ranks["a"].best or 0) == pytest.approx(pair.mean_al.p, abs=0.001)
+
+
+def test_tau_is_as_unsure_as_the_orders_are() -> None:
+    random = np.random.default_rng(12)
+    clear = rows_of({"a": random.normal(2, 0.2, 40).tolist(), "b": random.normal(4, 0.2, 40).tolist()})
+    close = rows_of({"a": random.normal(3, 0.5, 40).tolist(), "b": random.normal(3.02, 0.5, 40).tolist()})
+    taus = {
+        (one.first, one.second): one.tau
+        for one in stability({"clear": clear, "again": clear, "close": close}, resamples=1000).agreements
+    }
+    assert taus["clear", "again"] == Estimate(value=1, low=1, high=1)
+    assert (taus["clear", "close"].low, taus["clear", "close"].high) == (-1, 1)
+
+
+def test_a_mean_that_two_models_reach_on_other_ways_is_a_tie() -> None:
+    # 0.1 and 0.2 cannot be written exactly: the two sums differ by rounding.
+    rows = rows_of({"a": [1.1, 1.2, 4.3] * 5, "b": [1.2, 1.3, 4.1] * 5})
+    reverse = {"a": rows["b"], "b": rows["a"]}
+    assert stability({"one": rows, "other": reverse}, resamples=100).agreements[0].tau.value is None
+
+
 def test_a_model_without_verdicts_has_no_rank_and_comes_last() -> None:
-    found = stability({"one": rows_of({"mute": [None, None], "a": [2, 3], "b": [3, 4]})}, resamples=100)
-    last = found.rankings[0].ranks[-1]
+    rows = rows_of({"mute": [None, None, None], "a": [2, 3, 3], "b": [3, 4, 4.5]})
+    (ranking,) = stability({"one": rows}, resamples=100).rankings
+    first, _, last = ranking.ranks
     assert (last.model, last.level.value, last.best, last.expected) == ("mute", None, None, None)
+    assert (first.model, first.best, ranking.left_out) == ("b", 1, 0)
 
 
 def test_repeats_weigh_nothing() -> None:
@@ -135,3 +206,6 @@ def test_the_table_fits_a_terminal_and_shows_names_as_they_are() -> None:
     text = console.export_text()
     assert "[bold]a" in text and "rules [red] (2 cases)" in text and "Kendall's tau-b" in text
     assert max(map(len, text.splitlines())) <= 80
+    assert "left out" not in text
+    console.print(stability_table(stability({"one": rows_of({"a": [2, None], "b": [3, 4]})}, resamples=100)))
+    assert "2 of 4 turns are left out" in console.export_text()

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from benchmarks.evaluation_statistics import CROSSED, DESIGNS, WORLDS, Deviations, coverage
+from benchmarks.evaluation_statistics import CROSSED, DESIGNS, LOST, WORLDS, Deviations, coverage
 from interalign.evaluation.crossed import Clusters
 from interalign.evaluation.metrics import alignment_level, curve_metrics
 from interalign.evaluation.statistics import (
@@ -161,8 +161,10 @@ def test_clusters_must_be_of_the_cases() -> None:
 @pytest.mark.parametrize("deviations", WORLDS)
 @pytest.mark.parametrize("design", DESIGNS)
 def test_intervals_of_crossed_designs_cover_the_truth(design: str, deviations: Deviations) -> None:
-    found = coverage(DESIGNS[design], deviations, repetitions=2000, seed=1)
-    assert all(0.93 <= share <= 0.97 for share in found.values()), found
+    for lost in (0.0, LOST):
+        found = coverage(DESIGNS[design], deviations, repetitions=2000, seed=1, lost=lost)
+        assert set(found) >= {"mean_al", "difference", "relative", "judges"}
+        assert all(0.93 <= share <= 0.97 for share in found.values()), (lost, found)
 
 
 def test_ignoring_shared_personalities_would_cover_too_little() -> None:
@@ -223,6 +225,36 @@ def test_a_difference_is_of_the_replies_that_both_have_a_score_for() -> None:
     assert (first_model.mean_al.value, second_model.mean_al.value) == (3, 5)
     assert second_model.difference is not None and second_model.difference.value == 0
     assert second_model.ir_difference is not None and second_model.ir_difference.value == 0
+
+
+def test_the_relative_difference_is_of_the_same_replies_as_the_difference() -> None:
+    first = np.repeat([4.0, 2.0], 6)[None, :, None].repeat(2, axis=2) + noise(1, 12, 1, seed=2) * 0.01
+    # The second has a quarter more on everybody, and no score where the first does best.
+    second = np.where(first > 3, np.nan, 1.25 * first)
+    forwards = bootstrap(samples_of(np.concatenate([first, second])), baseline=0, resamples=100)[1].relative
+    backwards = bootstrap(samples_of(np.concatenate([second, first])), baseline=0, resamples=100)[1].relative
+    beyond = bootstrap(samples_of(np.concatenate([first, second])), baseline=1, resamples=100)[0].relative
+    assert forwards is not None and backwards is not None
+    assert forwards.value == pytest.approx(0.25) and backwards.value == pytest.approx(-0.2)
+    assert beyond is not None and beyond.value == pytest.approx(-0.2)
+
+
+def test_the_relative_difference_is_as_sure_as_the_difference() -> None:
+    levels = noise(1, 40, 3)
+    (_, other) = bootstrap(samples_of(np.concatenate([levels, noise(1, 40, 3, seed=4)])), baseline=0, resamples=500)
+    assert other.relative is not None and other.difference is not None
+    assert None not in (other.relative.low, other.relative.high, other.difference.low, other.difference.high)
+    assert other.relative.value == pytest.approx((other.difference.value or 0) / levels.mean())
+    # A share of a level that is known well itself: intervals as wide as the difference's, in its unit.
+    widths = [(one.high or 0) - (one.low or 0) for one in (other.relative, other.difference)]
+    assert widths[0] == pytest.approx(widths[1] / levels.mean(), rel=0.15)
+
+
+def test_nothing_is_relative_to_a_level_of_nothing() -> None:
+    scores = noise(2, 12, 2)
+    _, other = bootstrap(samples_of(scores - scores[0].mean() - 1), baseline=0, resamples=100)
+    assert other.relative == Estimate()
+    assert other.difference is not None and other.difference.low is not None
 
 
 @given(st.integers(0, 10_000), st.permutations(range(3)))

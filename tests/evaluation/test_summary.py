@@ -8,6 +8,7 @@ from rich.console import Console
 from interalign.errors import InputError
 from interalign.evaluation.notation import UNDEFINED, number, shown_turns
 from interalign.evaluation.rows import Counterfactual, Induction, TurnRow
+from interalign.evaluation.statistics import Estimate
 from interalign.evaluation.summary import Summary, summarise
 from interalign.evaluation.tables import markdown, table
 from interalign.personas.persona import Persona
@@ -52,12 +53,24 @@ def test_a_summary_holds_levels_differences_and_counts() -> None:
     assert (summary.turns, tuned.cases, tuned.missing) == (3, 12, 0)
     assert tuned.ir.value == pytest.approx(0.2)
     assert tuned.difference is not None and tuned.difference.low == pytest.approx(1)
-    assert tuned.relative == pytest.approx(1 / base.mean_al.value if base.mean_al.value else None)
+    assert tuned.relative is not None and tuned.relative.low is not None
+    assert tuned.relative.value == pytest.approx(1 / base.mean_al.value if base.mean_al.value else None)
     assert (base.difference, base.ir_difference, base.relative) == (None, None, None)
     assert tuned.uptake.value == pytest.approx(0.5)
     assert tuned.gap.value == pytest.approx(tuned.mean_al.value - 1.5 if tuned.mean_al.value else None)
     assert tuned.length_words == 3
     assert [model.name for model in summary.of_kind("control")] == ["mirror"]
+
+
+def test_the_relative_difference_is_of_the_replies_that_both_have_a_verdict_on() -> None:
+    easy = [one.model_copy(update={"verdict": Verdict(score=5)}) for one in chats(0) if one.turn == 3]
+    base = [*(one for one in chats(0) if one.turn < 3), *easy]
+    tuned = [one if one.turn < 3 else one.model_copy(update={"verdict": None}) for one in chats(1)]
+    summary = summary_of({"base": base, "tuned": tuned})
+    both = [one.verdict.score for one in base if one.turn < 3 and one.verdict]
+    relative, difference = summary.model("tuned").relative, summary.model("tuned").difference
+    assert relative is not None and relative.value == pytest.approx(1 / (sum(both) / len(both)))
+    assert difference is not None and difference.value == pytest.approx(1)
 
 
 def test_penalties_are_means_over_judged_replies() -> None:
@@ -243,6 +256,35 @@ def test_five_percent_missing_is_no_alarm() -> None:
     assert base.bounds is not None and [base.bounds.low, base.bounds.high] == pytest.approx([2.9, 3.1])
 
 
+def test_why_verdicts_are_missing_is_told_with_what_mends_the_commonest_reason() -> None:
+    lost = {"no JSON": 3, "refused": 1}
+    rows = [row(f"p{case}", 1, 3) for case in range(16)]
+    rows += [row(f"q{why}{case}", 1, None, missing={"verdict": why}) for why, n in lost.items() for case in range(n)]
+    summary = summary_of({"base": rows, "tuned": [row(one.case, 1, 3) for one in rows]})
+    base, tuned = summary.model("base"), summary.model("tuned")
+    assert (base.lacking, tuned.lacking) == (lost, {}) and sum(base.lacking.values()) == base.missing
+    assert base.red is not None and "Most often: no JSON, 3 of 4; to mend it, let the judge" in base.red
+    text = " ".join(printed(summary).split())
+    assert "why verdicts are missing" in text and "base: no JSON 3" in text and "base: refused 1" in text
+    assert "| base: no JSON | 3 |" in markdown(summary)
+    assert "why verdicts are missing" not in printed(example()) + markdown(example())
+
+
+def test_replies_that_were_cut_have_a_column_and_a_warning_above_a_twentieth() -> None:
+    def cut(share: int) -> list[TurnRow]:
+        return [row(f"p{case}", 1, 3, cut_at=400 if case < share else 0) for case in range(20)]
+
+    summary = summary_of({"base": cut(1), "tuned": cut(3)})
+    assert [model.cut and model.cut.share for model in summary.models] == [0.05, 0.15]
+    assert summary.model("base").warning is None
+    for text in (" ".join(printed(summary).split()), markdown(summary)):
+        assert "15% of the replies of tuned were cut at 400 tokens" in text and "of the replies of base" not in text
+    assert "share of replies that were cut" in " ".join(printed(summary).split())
+    whole = summary_of({"base": cut(0), "tuned": cut(0)})
+    assert "cut" not in printed(whole).split() and whole.model("base").cut is not None
+    assert example().model("base").cut is None
+
+
 def test_what_was_not_measured_is_none() -> None:
     base = example().model("base")
     assert (base.mind_reading, base.helpfulness, base.induction, base.noise, base.bounds) == (None,) * 5
@@ -252,15 +294,19 @@ def test_what_was_not_measured_is_none() -> None:
 
 def test_summaries_of_older_versions_still_load() -> None:
     new = {"missing_share", "red", "bounds", "difference_bounds", "case_sd", "reached", "mind_reading", "helpfulness"}
-    new |= {"induction", "counterfactuals", "noise", "groups"}
+    new |= {"induction", "counterfactuals", "noise", "groups", "lacking", "cut", "warning"}
     dumped = example().model_dump(mode="json", exclude={"pairs": True, "profiles": True, "personalities": True})
     for model in dumped["models"]:
         for field in new:
             del model[field]
+        if model["relative"] is not None:
+            model["relative"] = model["relative"]["value"]
         for estimate in (model["mean_al"], *model["al"]):
             del estimate["p"]
     old = Summary.model_validate(dumped)
     assert old.model("tuned").mean_al == example().model("tuned").mean_al
+    relative = example().model("tuned").relative
+    assert relative is not None and old.model("tuned").relative == Estimate(value=relative.value)
     assert "| baseline |" in markdown(old) and old.pairs == ()
     assert table(old).row_count > 0
 

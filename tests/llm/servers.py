@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, TypeVar
 
-__all__ = ["FaultyServer", "Reply", "completion", "error", "raw", "serving"]
+__all__ = ["FaultyServer", "Reply", "completion", "error", "in_a_thread", "raw", "serving"]
 
 Headers = dict[str, str]
 
@@ -84,9 +84,14 @@ class FaultyServer:
         self._http.server_close()
 
 
+S = TypeVar("S", bound=FaultyServer)
+
+
 def _handler(server: FaultyServer) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        # Otherwise a body waits 40 ms for the client to acknowledge the headers.
+        disable_nagle_algorithm = True
 
         def do_POST(self) -> None:
             assert self.path == "/v1/chat/completions"
@@ -121,9 +126,8 @@ def _handler(server: FaultyServer) -> type[BaseHTTPRequestHandler]:
 
 
 @contextmanager
-def serving(*replies: Reply) -> Iterator[FaultyServer]:
-    """A server in a thread of its own, for the length of the block."""
-    server = FaultyServer(replies)
+def in_a_thread(server: S) -> Iterator[S]:
+    """Have a server run for the length of the block."""
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -131,3 +135,8 @@ def serving(*replies: Reply) -> Iterator[FaultyServer]:
     finally:
         server.close()
         thread.join()
+
+
+def serving(*replies: Reply) -> AbstractContextManager[FaultyServer]:
+    """A server with these replies, for the length of the block."""
+    return in_a_thread(FaultyServer(replies))

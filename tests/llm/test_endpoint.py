@@ -406,6 +406,25 @@ def test_what_will_not_pass_is_told_from_what_may(status: int, said: str, lastin
         assert failure(server).lasting is lasting
 
 
+@pytest.mark.parametrize(
+    ("reply", "cause"),
+    [
+        (error(500), "call failed: status 500"),
+        (error(400, "too long"), "call failed: status 400"),
+        (error(403, "Your input was flagged."), "refused"),
+        (Reply(wait=True), "call failed: timeout"),
+        (completion(choices=[{"message": {"content": None, "refusal": "No."}, "finish_reason": "stop"}]), "refused"),
+        (completion(choices=[{"message": {"content": None}, "finish_reason": "content_filter"}]), "refused"),
+        (completion(choices=[{"message": {"content": None}, "finish_reason": "length"}]), "cut at max_tokens"),
+        (completion(None), "call failed: no text"),
+        (completion(choices=[]), "call failed: no usable answer"),
+    ],
+)
+def test_failures_that_are_alike_have_one_cause(reply: Reply, cause: str) -> None:
+    with serving(reply) as server:
+        assert failure(server, timeout_s=0.3).cause == cause
+
+
 def test_where_nobody_is_nobody_will_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "*")
     with serving(completion()) as server:
@@ -418,6 +437,7 @@ def test_where_nobody_is_nobody_will_answer(monkeypatch: pytest.MonkeyPatch) -> 
 
         with pytest.raises(ModelError) as caught:
             asyncio.run(ask())
+        assert caught.value.cause == "call failed: no connection"
         assert caught.value.lasting
 
 

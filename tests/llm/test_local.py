@@ -4,7 +4,7 @@ import asyncio
 import json
 import shutil
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -23,14 +23,6 @@ from tests.training.tiny import CHATML, make_model, make_tokenizer
 TEXTS = ("Hello!", "I like tea, and long walks by the sea when it rains.", "Why?", "Rome or Oslo", "ok")
 FUSSY = "{% for message in messages %}{% if message['content'] == 'boom' %}{{ raise_exception('no boom') }}{% endif %}{% endfor %}"  # noqa: E501
 GREEDY = Sampling(max_tokens=24, temperature=0)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,13 @@ from interalign.llm.endpoint import EndpointConfig
 from interalign.llm.prices import load_prices
 from interalign.pipeline.rescore import Rescoring, estimate_rescoring, judge_folder, rescore
 from interalign.pipeline.results import read_results
+from interalign.pipeline.setting import Setting
 from interalign.pipeline.work import Work
 from interalign.recipe import Recipe, load_recipe
 from interalign.roles.llm.player import WeightedModel
-from interalign.run import RunFolder, read_json, read_jsonl, write_jsonl
+from interalign.run import RunFolder, read_json, read_jsonl, write_json, write_jsonl
 from tests.evaluation.finished import CONFIG, MODELS, SEED, finished_run, played
-from tests.llm.servers import FaultyServer, Reply, completion, error, serving
+from tests.llm.servers import FaultyServer, Reply, completion, error, in_a_thread, serving
 
 SCRIPTED = environment_played_by(ScriptedConfig()).judge
 RATED = 3 * (2 * 8 * 3 + 2 * 3 + 1)
@@ -68,12 +68,8 @@ def no_question_twice(bodies: list[dict[str, Any]]) -> bool:
 
 @pytest.fixture
 def server() -> Iterator[Rater]:
-    running = Rater()
-    thread = threading.Thread(target=running.run)
-    thread.start()
-    yield running
-    running.close()
-    thread.join()
+    with in_a_thread(Rater()) as running:
+        yield running
 
 
 @pytest.fixture
@@ -122,6 +118,15 @@ def test_a_server_is_asked_once_and_the_same_command_asks_nothing_again(
     assert all("<reply>" in body["messages"][1]["content"] for body in server.bodies)
     assert judged(run, on_server)[1].agreement == told.agreement
     assert len(server.bodies) == asked
+
+
+def test_a_judge_of_its_own_replies_is_told(tmp_path: Path, server: Rater, on_server: JudgeConfig) -> None:
+    run = finished_run(tmp_path / "run")
+    for name, model in (("base", f"rater at {server.base_url}"), ("mirror", "a control")):
+        write_json(run.eval / name / "setting.json", Setting(name=name, tested={"model": model}))
+    (note,) = judged(run, on_server)[0].notes
+    assert "The judge rater is itself among the tested models (base)" in note
+    assert judged(run, None)[0].notes == ()
 
 
 def test_a_spent_budget_keeps_what_was_paid_for_and_a_larger_one_goes_on(

@@ -237,6 +237,7 @@ def llm_row(
         },
         repeat=repeat,
         faults=(fault,) if missing else (),
+        missing={"verdict": f"no JSON{hostile}"} if missing else {},
     )
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from interalign.errors import StorageError
 from interalign.evaluation.compare import Comparison, Source
+from interalign.evaluation.statistics import Estimate
 from interalign.evaluation.summary import Summary
 from interalign.report.comparison import comparison_finding, render_comparison, write_comparison
 from tests.report.elements import Elements
@@ -19,7 +20,8 @@ FACTS = {"run one": "base, sft", "interalign": "0"}
 def comparison(hostile: str = "", models: tuple[str, ...] = ("base", "sft", "sft+dpo")) -> Comparison:
     sources = (Source(label="run one" + hostile, cases=8, left_out=0), Source(label="run two", cases=6, left_out=2))
     summary = evaluation(cases=6, turns=4, hostile=hostile, models=models).summary
-    return Comparison(summary=summary, sources=sources, notes=("The seeds differ." + hostile,))
+    found = Comparison(summary=summary, sources=sources, notes=("The seeds differ." + hostile,))
+    return with_red(found)
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +66,52 @@ def test_undefined_differences_are_a_dash_and_no_claim() -> None:
     assert comparison_finding(found).headline == "No difference is shown."
     page = Elements(render_comparison(found, title="x", facts={}))
     assert "sft \N{MINUS SIGN} base \N{EN DASH}" in page.words("pairs")
+
+
+def with_red(found: Comparison, *names: str) -> Comparison:
+    """These models, and no others, lack too many verdicts."""
+    models = tuple(
+        model.model_copy(
+            update={"red": f"Half of the verdicts on {model.name} are missing." if model.name in names else None}
+        )
+        for model in found.summary.models
+    )
+    return found.model_copy(update={"summary": found.summary.model_copy(update={"models": models})})
+
+
+def test_small_p_values_are_no_zeros(page: Elements) -> None:
+    tiny = {"mean_al": Estimate(value=1, low=0.9, high=1.1, p=0.0002), "ir": Estimate(value=2, low=-1, high=5, p=0.5)}
+    found = comparison(models=("base", "sft"))
+    pair = found.summary.pairs[0].model_copy(update=tiny)
+    found = found.model_copy(update={"summary": found.summary.model_copy(update={"pairs": (pair,)})})
+    words = Elements(render_comparison(found, title="x", facts={})).words("pairs")
+    assert "<0.001" in words and "0.500" in words and "0.000" not in words
+
+
+def test_a_run_that_lacks_too_many_verdicts_stands_above_everything() -> None:
+    text = render_comparison(with_red(comparison(), "sft"), title="x", facts={})
+    page = Elements(text)
+    assert [tag for tag, attributes in page.tags if attributes.get("role") == "alert"] == ["section"]
+    banner, _, rest = text.partition('<header class="page-head">')
+    assert "Half of the verdicts on sft are missing." in banner and "Half of the verdicts" not in rest
+    # Two of the three pairs have it, and so has its row of numbers.
+    assert page.words("pairs").count("not to be trusted") == 2
+    assert page.words("numbers").count("not to be trusted") == 1
+
+
+def test_a_page_without_red_has_no_banner(page: Elements) -> None:
+    assert not any(attributes.get("role") == "alert" for _, attributes in page.tags)
+
+
+def test_nothing_is_claimed_of_what_is_not_to_be_trusted() -> None:
+    found = comparison_finding(with_red(comparison(), "sft+dpo"))
+    assert not found.red and found.headline.startswith("sft answers people") and "pairs differ" not in found.headline
+    assert "Not considered, because too many verdicts are missing: sft+dpo." in found.support
+    none = comparison_finding(with_red(comparison(), "sft+dpo", "base"))
+    assert none.red and none.headline == "Too many verdicts are missing to say which model answers people better."
+    two = comparison_finding(with_red(comparison(models=("base", "sft")), "base"))
+    assert two.red and two.headline.endswith("say whether sft answers people better than base.")
+    assert "The seeds differ." in two.support
 
 
 def test_hostile_text_stays_text_everywhere() -> None:

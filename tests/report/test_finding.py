@@ -91,6 +91,29 @@ def test_improvement_and_gap_are_claimed_only_when_shown(estimate: Estimate, imp
     assert personal in second
 
 
+@pytest.mark.parametrize(
+    ("above", "told"),
+    [
+        (
+            Estimate(value=0.4, low=0.2, high=0.6),
+            "That is 0.40 points (95 % interval 0.20 to 0.60) more than one plain",
+        ),
+        (Estimate(value=0.1, low=-0.1, high=0.3), "Beware: that is not shown to be more than one plain style"),
+        (Estimate(value=-0.4, low=-0.6, high=-0.2), "Beware: that is not shown to be more than one plain style"),
+    ],
+)
+def test_a_gap_is_held_against_that_of_impersonal_replies(above: Estimate, told: str) -> None:
+    gap = Estimate(value=0.5, low=0.3, high=0.7)
+    first, second = finding(summary(model("base", 2.4, gap=gap, gap_above=above))).support
+    assert "fit the person they were written" in first and plain(second).startswith(told)
+    nice = in_place("generic-nice", Estimate())
+    first, second = finding(summary(model("base", 2.4, gap=gap, gap_above=above, counterfactuals=(nice,)))).support
+    assert "than the same model told to look at nobody (generic-nice) has" in second
+    # Where no gap is shown nothing can be more.
+    none = Estimate(value=0.0, low=-0.1, high=0.1)
+    assert len(finding(summary(model("base", 2.4, gap=none, gap_above=above))).support) == 1
+
+
 def test_missing_verdicts_are_owned_up_to() -> None:
     (sentence,) = finding(summary(model("base", 2.4, missing=3), model("tuned", None, missing=200))).support
     assert sentence.startswith("203 of 400 turns have no verdict, most often with tuned (200 of 200)")

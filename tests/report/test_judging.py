@@ -77,6 +77,16 @@ def test_a_judge_who_rates_alike_for_anybody_is_named() -> None:
     assert found(rows_of([5.0, 4.0, 4.0, 5.0, 3.0, 4.0], 1.0)).signs == ()
 
 
+@pytest.mark.parametrize(("low", "named"), [(0.1, False), (-0.1, True)])
+def test_a_judge_who_rates_any_reply_lower_for_a_stranger_is_named(low: float, named: bool) -> None:
+    rows = rows_of([5.0, 4.0, 4.0, 5.0, 3.0, 4.0], 1.0)
+    summary = summed(rows)
+    model = summary.models[0].model_copy(update={"gap_above": Estimate(value=0.5, low=low, high=1)})
+    told = judging(summary.model_copy(update={"models": (model,)}), rows, LLM)
+    assert told is not None
+    assert any("replies that look at nobody as well" in sign for sign in told.signs) is named
+
+
 @pytest.mark.parametrize(("high", "named"), [(-0.1, False), (0.1, True)])
 def test_a_judge_who_does_not_see_a_persona_is_named(high: float, named: bool) -> None:
     rows = rows_of([1.0, 3.0, 5.0, 2.0])

@@ -97,6 +97,14 @@ def test_half_a_surrogate_pair_does_not_cost_the_page() -> None:
     page_of(made, title="\ud83d", facts={"Recipe": "\udce9.toml"}).encode()
 
 
+def test_what_a_reader_must_know_stands_beside_the_finding() -> None:
+    made = evaluation(cases=2, turns=2)
+    warned = made.summary.model_copy(update={"notes": ("The judge <b>m</b> is itself among the tested models.",)})
+    shown = render(warned, made.rows, [], made.personas, players=Players(judge="m"), title="A run", facts={})
+    before, told, _ = Elements(shown).text.partition("The judge <b>m</b> is itself among the tested models.")
+    assert told and "Alignment, turn by turn" not in before.partition("held-out persons")[2]
+
+
 @pytest.mark.parametrize(
     ("players", "warning"),
     [

@@ -14,6 +14,7 @@ from interalign.report.tables import (
     induction_table,
     missing_table,
     pair_table,
+    reason_table,
     turn_table,
 )
 from tests.report.made_up import Evaluation, evaluation, llm_evaluation
@@ -117,6 +118,16 @@ def test_no_more_traits_than_can_be_read() -> None:
     many = tuple(trait.model_copy(update={"name": f"trait {place}"}) for place in range(MOST_TRAITS + 5))
     summary = made.summary.model_copy(update={"models": (model.model_copy(update={"groups": many}),)})
     assert len(rows(group_table(summary))) == MOST_TRAITS
+
+
+def test_why_verdicts_are_missing_is_told_model_by_model(llm: Evaluation) -> None:
+    table = reason_table(llm.summary)
+    assert table is not None
+    dpo = next(part for part in table.parts if part.title == "dpo")
+    assert [(row.name, row.cells[0].value) for row in dpo.rows] == [("no JSON", str(llm.summary.model("dpo").missing))]
+    assert dpo.rows[0].cells[1].value == "100\N{NO-BREAK SPACE}%"
+    none = summarise({"base": llm.rows["base"]}, baseline="base", world="Models", resamples=100)
+    assert reason_table(none) is None
 
 
 def test_missing_verdicts_are_told_apart_by_what_went_wrong(llm: Evaluation, rules: Evaluation) -> None:

@@ -9,8 +9,8 @@ import sqlite3
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -25,7 +25,7 @@ from interalign.recipe import Recipe, recipe_toml
 from interalign.roles.llm.player import instructions
 from interalign.roles.llm.script import scripts
 from interalign.run import RunFolder, derive_seed, write_jsonl, write_text
-from tests.llm.servers import FaultyServer, Reply, completion, error, raw
+from tests.llm.servers import FaultyServer, Reply, completion, error, in_a_thread, raw
 
 __all__ = ["REFUSAL", "RoleServer", "journalled_calls", "people", "playing", "same_call", "start_folder"]
 
@@ -62,8 +62,15 @@ class RoleServer(FaultyServer):
         self._tries: Counter[str] = Counter()
         self._spoilt = spoilt
         self._seed = seed
-        self._delay_s = delay_s
+        self.delay_s = delay_s
+        """How long each answer takes."""
         self._scripts = scripts()
+
+    def forget(self) -> None:
+        """Begin anew for another test."""
+        self.bodies.clear()
+        self.answered, self.delay_s = 0, 0
+        self.held.set()
 
     def next_reply(self, body: bytes, key: str | None) -> Reply:
         asked = json.loads(body)
@@ -96,7 +103,7 @@ class RoleServer(FaultyServer):
         return asyncio.run(script.complete(Request(messages=messages, seed=asked["seed"])))
 
     def _wait(self, text: str) -> None:
-        time.sleep(self._delay_s)
+        time.sleep(self.delay_s)
         self.held.wait()
         with self._lock:
             self.given.add(text)
@@ -112,19 +119,9 @@ def _kinds(role: str) -> tuple[str, ...]:
     return (*_IN_TRANSIT, *_IN_CONTENT) if free else (*_IN_TRANSIT, *_IN_CONTENT, "wrong form")
 
 
-@contextmanager
-def playing(
-    server: RoleServer | None = None, *, spoilt: float = 0, seed: int = 1, delay_s: float = 0
-) -> Iterator[RoleServer]:
-    """A server in a thread of its own, for the length of the block."""
-    server = server or RoleServer(spoilt=spoilt, seed=seed, delay_s=delay_s)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.close()
-        thread.join()
+def playing(*, spoilt: float = 0, seed: int = 1, delay_s: float = 0) -> AbstractContextManager[RoleServer]:
+    """A server that plays all roles, for the length of the block."""
+    return in_a_thread(RoleServer(spoilt=spoilt, seed=seed, delay_s=delay_s))
 
 
 def people(count: int) -> list[Persona]:

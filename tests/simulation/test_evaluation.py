@@ -14,12 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from interalign.cli import main
 from interalign.evaluation.rows import TurnRow
 from interalign.evaluation.summary import Summary
 from interalign.pipeline.evaluate import Evaluation
 from interalign.run import RunFolder, read_json, read_jsonl, write_jsonl
-from tests.llm.servers import Reply, error
+from tests.cli.commands import interalign
+from tests.llm.servers import Reply, error, in_a_thread
 from tests.simulation.faulty_roles import REFUSAL, RoleServer, journalled_calls, people, playing, same_call
 
 pytestmark = pytest.mark.slow
@@ -32,17 +32,12 @@ CALLS = 5 * TURNS + 6 + 2
 
 
 @pytest.fixture
-def evaluate(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def evaluate() -> Run:
     """Run `interalign eval` in this process; gives its exit code and all it printed."""
 
     def once(folder: RunFolder, server: RoleServer, *options: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["interalign", *command(folder, server), *options])
-        monkeypatch.setenv("COLUMNS", "200")
-        with pytest.raises(SystemExit) as end:
-            main()
-        captured = capsys.readouterr()
-        code = end.value.code
-        return (code if isinstance(code, int) else int(code is not None)), captured.out + captured.err
+        done = interalign(*command(folder, server), *options)
+        return done.returncode, done.said
 
     return once
 
@@ -154,7 +149,7 @@ class Particular(RoleServer):
 
 
 def test_what_a_server_turns_down_is_missing_however_often_the_command_is_run(evaluate: Run, tmp_path: Path) -> None:
-    with playing(Particular()) as server:
+    with in_a_thread(Particular()) as server:
         run = folder_with_people(tmp_path / "run")
         code, said = evaluate(run, server)
         assert code == 0, said

@@ -18,7 +18,7 @@ from interalign.pipeline.simulate import Simulation
 from interalign.recipe import Recipe, recipe_toml
 from interalign.roles.llm.player import WeightedModel, instructions
 from interalign.run import RunFolder, read_json, read_jsonl, write_jsonl, write_text
-from tests.llm.servers import FaultyServer, Reply, completion, error, serving
+from tests.llm.servers import FaultyServer, Reply, completion, error, in_a_thread, serving
 from tests.simulation.faulty_roles import REFUSAL, RoleServer, journalled_calls, people, playing, start_folder
 
 Run = Callable[..., tuple[int, str]]
@@ -37,6 +37,10 @@ class Mistaken(RoleServer):
         self.unwilling = False
         """Whether users fall out of their role after the first turn."""
 
+    def forget(self) -> None:
+        super().forget()
+        self.refusal, self.after, self.refused, self.unwilling = None, 0, 0, False
+
     def next_reply(self, body: bytes, key: str | None) -> Reply:
         reply = super().next_reply(body, key)
         with self._lock:
@@ -49,11 +53,16 @@ class Mistaken(RoleServer):
             return self.refusal
 
 
-@pytest.fixture
-def server() -> Iterator[Mistaken]:
-    one = Mistaken()
-    with playing(one):
+@pytest.fixture(scope="module")
+def running() -> Iterator[Mistaken]:
+    with in_a_thread(Mistaken()) as one:
         yield one
+
+
+@pytest.fixture
+def server(running: Mistaken) -> Mistaken:
+    running.forget()
+    return running
 
 
 def named(server: FaultyServer, model: str = "served") -> tuple[str, ...]:
@@ -74,6 +83,12 @@ def pooled(root: Path, count: int) -> RunFolder:
     return run
 
 
+def side_by_side(folder: RunFolder, most: int) -> None:
+    """Have so many conversations at once."""
+    recipe = folder.root / "recipe.toml"
+    recipe.write_text(recipe.read_text().replace("in_flight = 128", f"in_flight = {most}"))
+
+
 def same(folder: RunFolder, other: RunFolder) -> bool:
     return all((folder.root / name).read_bytes() == (other.root / name).read_bytes() for name in FILES)
 
@@ -92,26 +107,22 @@ def test_a_wrong_model_or_address_does_not_use_up_the_folder(simulate: Run, serv
     assert simulate(folder, *named(server, "other"))[0] == 5
 
 
-@pytest.mark.parametrize("status", [401, 403, 404])
 def test_a_key_that_is_revoked_stops_the_work_and_the_same_command_goes_on(
-    simulate: Run, server: Mistaken, tmp_path: Path, status: int
+    simulate: Run, server: Mistaken, whole: RunFolder, tmp_path: Path
 ) -> None:
-    whole, folder = (start_folder(tmp_path / name, server, people(12), concurrency=4) for name in ("whole", "run"))
-    for one in (whole, folder):
-        recipe = one.root / "recipe.toml"
-        recipe.write_text(recipe.read_text().replace("in_flight = 128", "in_flight = 4"))
-    assert simulate(whole)[0] == 0
-    calls = len(server.bodies)
-    server.refusal, server.after = error(status, "not any more"), calls + 2 * calls // 3
+    folder = start_folder(tmp_path / "run", server, people(8), concurrency=4)
+    side_by_side(folder, 2)
+    calls = len(journalled_calls(whole))
+    server.refusal, server.after = error(401, "not any more"), 2 * calls // 3
     code, said = simulate(folder)
     assert code == 8, said
     assert "not any more" in said and "conversations are done and written" in said
     assert server.refused < 20
     first = read_jsonl(folder.trees, Tree)
     told = read_json(folder.root / "simulation.json", Simulation)
-    assert told.unfinished == 12 - len(first) > 0
+    assert told.unfinished == 8 - len(first) > 0
     assert [tree.failure for tree in first] == [None] * len(first)
-    assert len(first) >= 4
+    assert len(first) >= 3
     # Again, with the key still wrong: what is done stays.
     before = folder.trees.read_bytes()
     assert simulate(folder)[0] == 8
@@ -125,9 +136,20 @@ def test_a_key_that_is_revoked_stops_the_work_and_the_same_command_goes_on(
     assert same(folder, whole)
 
 
-def test_a_server_that_is_gone_is_asked_once(simulate: Run, server: Mistaken, tmp_path: Path) -> None:
-    folder = start_folder(tmp_path / "run", server, people(12), concurrency=4, max_retries=0)
-    server.close()
+@pytest.mark.parametrize("status", [403, 404])
+def test_other_words_for_a_key_that_is_revoked(simulate: Run, server: Mistaken, tmp_path: Path, status: int) -> None:
+    folder = start_folder(tmp_path / "run", server, people(4), concurrency=4)
+    side_by_side(folder, 2)
+    server.refusal, server.after = error(status, "not any more"), 48
+    code, said = simulate(folder)
+    assert code == 8 and "not any more" in said and "conversations are done and written" in said, said
+    assert server.refused < 20
+    assert 1 <= len(read_jsonl(folder.trees, Tree)) < 4
+
+
+def test_a_server_that_is_gone_is_asked_once(simulate: Run, tmp_path: Path) -> None:
+    with playing() as server:
+        folder = start_folder(tmp_path / "run", server, people(12), concurrency=4, max_retries=0)
     code, said = simulate(folder)
     assert code == 8, said
     assert "cannot be reached" in said and "0 of 12 conversations are done" in said and "start the server" in said
@@ -137,7 +159,7 @@ def test_a_server_that_is_gone_is_asked_once(simulate: Run, server: Mistaken, tm
 def test_a_server_that_is_out_of_order_is_not_asked_by_every_conversation(
     simulate: Run, server: Mistaken, tmp_path: Path
 ) -> None:
-    folder = start_folder(tmp_path / "run", server, people(15), concurrency=4, max_retries=0)
+    folder = start_folder(tmp_path / "run", server, people(12), concurrency=4, max_retries=0)
     server.refusal = error(500, "out of memory")
     code, said = simulate(folder)
     assert code == 8 and "out of memory" in said and "10 calls in a row failed" in said, said
@@ -168,9 +190,8 @@ def test_single_conversations_that_fail_are_told_with_their_reasons(
     simulate: Run, server: Mistaken, tmp_path: Path
 ) -> None:
     folder = start_folder(tmp_path / "run", server, people(4), concurrency=1, max_retries=0)
+    side_by_side(folder, 1)
     server.refusal, server.after = error(400, "content filter"), 12
-    recipe = folder.root / "recipe.toml"
-    recipe.write_text(recipe.read_text().replace("in_flight = 128", "in_flight = 1"))
     code, said = simulate(folder)
     assert code == 0, said
     assert "ended early: served@" in said and "content filter" in said
@@ -221,10 +242,9 @@ def test_what_a_budget_covers_is_said_before_the_first_call(simulate: Run, serve
 
 
 def test_a_command_that_was_stopped_is_done_to_its_end_by_any_other(
-    simulate: Run, server: Mistaken, tmp_path: Path
+    simulate: Run, server: Mistaken, whole: RunFolder, tmp_path: Path
 ) -> None:
-    whole, folder = (start_folder(tmp_path / name, server, people(8)) for name in ("whole", "run"))
-    assert simulate(whole)[0] == 0
+    folder = start_folder(tmp_path / "run", server, people(8))
     assert simulate(folder, "--budget", "45000 tokens")[0] == 10
     first = {tree.persona_id for tree in read_jsonl(folder.trees, Tree)}
     # Fewer than are there: they all are done again, from the journal.
@@ -238,10 +258,9 @@ def test_a_command_that_was_stopped_is_done_to_its_end_by_any_other(
 
 
 def test_a_command_that_dies_between_its_last_steps_is_understood(
-    simulate: Run, server: Mistaken, tmp_path: Path
+    simulate: Run, server: Mistaken, whole: RunFolder, tmp_path: Path
 ) -> None:
-    whole, folder = (start_folder(tmp_path / name, server, people(8)) for name in ("whole", "run"))
-    assert simulate(whole)[0] == 0
+    folder = start_folder(tmp_path / "run", server, people(8))
     assert simulate(folder, "--budget", "45000 tokens")[0] == 10
     names = ("trees.jsonl", "simulation.json", ".stopped.json")
     stopped = {name: (folder.root / name).read_bytes() for name in names}

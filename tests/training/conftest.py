@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +15,7 @@ from interalign.personas.compose import WorldConfig, compose_personas
 from interalign.personas.persona import Persona
 from interalign.training.job import Job, lessons_of
 from interalign.training.train import DpoConfig, SftConfig, TrainConfig, train
+from tests.small_disk import small_disk_at
 from tests.training.tiny import SYSTEM, make_model, make_tokenizer
 
 T = TypeVar("T")
@@ -98,11 +97,5 @@ def away_from_the_reference(trainer: T) -> T:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk of 64 KiB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(mount, check=False, capture_output=True).returncode != 0:
-        pytest.skip("a small disk can be mounted by root only")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with small_disk_at(tmp_path / "small", "64k") as folder:
+        yield folder

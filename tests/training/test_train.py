@@ -123,7 +123,10 @@ def test_weights_spoilt_by_the_last_step_are_found(
 
 
 # One pair after the other takes longer, so there are fewer of them.
-@pytest.mark.parametrize(("method", "packing", "count"), [("sft", "tree", 4), ("dpo", "tree", 4), ("dpo", "trl", 2)])
+@pytest.mark.parametrize(
+    ("method", "packing", "count"),
+    [("sft", "tree", 4), ("dpo", "tree", 4), pytest.param("dpo", "trl", 2, marks=pytest.mark.slow)],
+)
 def test_a_stopped_training_goes_on_as_if_nothing_had_happened(
     trees: list[Tree],
     people: tuple[Persona, ...],

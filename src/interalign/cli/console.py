@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -31,6 +31,8 @@ __all__ = [
     "chosen_recipe",
     "err",
     "escaped",
+    "in_place_of",
+    "limited_like",
     "note",
     "out",
     "say",
@@ -140,6 +142,43 @@ def checked_model(table: Mapping[str, Any], names: Mapping[str, str] | None = No
         f"{({**_OPTIONS, **(names or {})}).get(key, key)}: {first['msg'].removeprefix('Value error, ')}.",
         mend=f"correct it{example}.",
     )
+
+
+def in_place_of(before: Sequence[ModelConfig], model: ModelConfig) -> ModelConfig:
+    """`model` with the settings of the one that it replaces: how long it is waited for, how much it is asked at once.
+
+    They are those of the same server, or else of the first of the same kind. A key is that of its server: for another
+    server it is looked for where `model` says.
+    """
+    from interalign.llm.endpoint import EndpointConfig
+
+    named = {field: getattr(model, field) for field in model.model_fields_set}
+    alike = [one for one in before if one.backend == model.backend]
+    if not alike:
+        return model
+    if not isinstance(model, EndpointConfig):
+        return alike[0].model_copy(update=named)
+    servers = [one for one in alike if isinstance(one, EndpointConfig)]
+    same = next((one for one in servers if one.base_url == model.base_url), None)
+    return (same or servers[0]).model_copy(update=named | ({} if same else {"api_key_env": model.api_key_env}))
+
+
+def limited_like(model: ModelConfig, others: Iterable[ModelConfig]) -> ModelConfig:
+    """`model` under the strictest limits that it has among these: a server keeps one limit for all roles of a model."""
+    from interalign.llm.endpoint import EndpointConfig
+
+    if not isinstance(model, EndpointConfig):
+        return model
+    same = [
+        one
+        for one in (model, *others)
+        if isinstance(one, EndpointConfig) and (one.base_url, one.model) == (model.base_url, model.model)
+    ]
+    limits: dict[str, int | None] = {}
+    for rate in ("requests_per_minute", "tokens_per_minute"):
+        set_to = [limit for one in same if (limit := getattr(one, rate)) is not None]
+        limits[rate] = min(set_to, default=None)
+    return model.model_copy(update=limits)
 
 
 def note(text: str) -> None:

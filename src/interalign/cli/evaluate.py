@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -20,6 +20,8 @@ from interalign.cli.console import (
     chosen_recipe,
     err,
     escaped,
+    in_place_of,
+    limited_like,
     out,
     say,
     say_call,
@@ -83,8 +85,14 @@ def evaluate(
         ),
     ] = None,
     turns: Annotated[int | None, typer.Option("--turns", min=2, help="Turns of a conversation.")] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", min=8, help="Longest reply of the tested models, in tokens.")
+    ] = None,
+    free_text: Annotated[
+        bool, typer.Option("--free-text", help="Let the judge answer in free text, for servers without JSON.")
+    ] = False,
     no_controls: Annotated[
-        bool, typer.Option("--no-controls", help="Leave out what tells how good a score is: nearly half of the calls.")
+        bool, typer.Option("--no-controls", help="Leave out what tells how good a score is: about two calls in five.")
     ] = False,
     budget: BudgetInWords = None,
     prices: PriceFile = None,
@@ -107,17 +115,18 @@ def evaluate(
     if plan:
         _show_plan(detect)
         return
-    chosen = _with(
-        chosen_recipe(recipe, folder), roles=roles, user=user, judge=judge, cases=cases, turns=turns, plain=no_controls
-    )
+    before = chosen_recipe(recipe, folder)
+    said = _settings(cases=cases, turns=turns, max_tokens=max_tokens, plain=no_controls)
+    chosen = _with(before, said, _Players(roles, user, judge, free_text))
     cap = Budget.parse(budget) if budget is not None else None
     methods, extra = _models(model or [])
+    extra = {name: limited_like(one, _role_models(chosen.benchmark.roles)) for name, one in extra.items()}
     names = _of_the_run(RunFolder(folder), chosen, methods, extra)
     if estimate or show_prompts:
         _rehearse(RunFolder(folder), chosen, names, extra, prices, prompts=show_prompts)
         return
-    before = _text_of(folder / _RECIPE)
-    with work_in(folder, chosen) as work, _taken_back(work, before):
+    kept = _text_of(folder / _RECIPE)
+    with work_in(folder, chosen) as work, _taken_back(work, kept):
         _evaluate(work, names, extra, cap, prices)
     _show_ways_on(folder, chosen)
 
@@ -273,27 +282,36 @@ def _of_the_run(run: RunFolder, recipe: Recipe, methods: Sequence[str], extra: M
     return [*base, *trained, *methods]
 
 
-def _with(
-    recipe: Recipe,
-    *,
-    roles: str | None,
-    user: str | None,
-    judge: str | None,
-    cases: str | None,
-    turns: int | None,
-    plain: bool,
-) -> Recipe:
+def _settings(*, cases: str | None, turns: int | None, max_tokens: int | None, plain: bool) -> dict[str, Any]:
+    """What the command line says of the benchmark, beside who plays."""
+    said = {
+        "cases": None if cases is None else _cases(cases),
+        "turns": turns,
+        "max_tokens": max_tokens,
+        "controls": False if plain else None,
+    }
+    return {name: value for name, value in said.items() if value is not None}
+
+
+class _Players(NamedTuple):
+    """Who plays, as the command line says it."""
+
+    everybody: str | None
+    user: str | None
+    judge: str | None
+    free_text: bool
+
+
+def _with(recipe: Recipe, said: dict[str, Any], players: _Players) -> Recipe:
+    """The recipe with what the command line says.
+
+    Raises:
+        InputError: rules judge, and are to answer in free text.
+    """
     from interalign.recipe import changed
 
-    said: dict[str, Any] = {}
-    if roles is not None or user is not None or judge is not None:
-        said["roles"] = _roles(recipe.benchmark.roles, roles, user, judge)
-    if cases is not None:
-        said["cases"] = _cases(cases)
-    if turns is not None:
-        said["turns"] = turns
-    if plain:
-        said["controls"] = False
+    if players != _Players(None, None, None, free_text=False):
+        said = {**said, "roles": _roles(recipe.benchmark.roles, players)}
     return changed(recipe, {"benchmark": said}) if said else recipe
 
 
@@ -319,32 +337,46 @@ def _cases(said: str) -> str:
     )
 
 
-def _roles(
-    before: EnvironmentRoles | None, everybody: str | None, user: str | None, judge: str | None
-) -> dict[str, Any] | None:
-    """The roles of the recipe with other players: prompts and sampling stay those that the recipe has."""
+def _roles(before: EnvironmentRoles | None, players: _Players) -> dict[str, Any] | None:
+    """The roles of the recipe with other players: everything else of a role stays as the recipe has it."""
     table: dict[str, Any] = before.model_dump(mode="json") if before is not None else {}
     for what, parts, optional in (
-        (everybody, ("user", "inducer", "judge", "grader"), ("checker",)),
-        (user, ("user", "inducer"), ("checker",)),
-        (judge, ("judge", "grader"), ()),
+        (players.everybody, ("user", "inducer", "judge", "grader"), ("checker",)),
+        (players.user, ("user", "inducer"), ("checker",)),
+        (players.judge, ("judge", "grader"), ()),
     ):
         if what == _RULES:
             table |= dict.fromkeys((*parts, *optional))
         elif what is not None:
-            _put(table, what, parts, optional)
-    if not any(table.values()):
-        return None
-    return table
+            _put(table, before, what, (*parts, *(role for role in optional if table.get(role))))
+    if players.free_text:
+        if not table.get("judge"):
+            raise InputError(
+                "Rules judge here, and take no --free-text.", mend="name a language model as --judge, or leave it out."
+            )
+        table["judge"]["free_text"] = True
+    return table if any(table.values()) else None
 
 
-def _put(table: dict[str, Any], what: str, parts: Sequence[str], optional: Sequence[str]) -> None:
+def _put(table: dict[str, Any], before: EnvironmentRoles | None, what: str, parts: Sequence[str]) -> None:
     from interalign.conversations.environment import environment_played_by
 
-    played = environment_played_by(model_named(what)).model_dump(mode="json")
-    for role in (*parts, *(role for role in optional if table.get(role))):
-        models = played["user"]["models"]
+    named = model_named(what)
+    played = environment_played_by(named).model_dump(mode="json")
+    players = {role: in_place_of(_role_models(before, role), named) for role in parts}
+    others = [*players.values(), *_role_models(before)]
+    for role, model in players.items():
+        models = [{"model": limited_like(model, others).model_dump(mode="json")}]
         table[role] = {**(table.get(role) or played[role]), "models": models}
+
+
+def _role_models(roles: EnvironmentRoles | None, *names: str) -> list[ModelConfig]:
+    """The models of these roles, or of all."""
+    from interalign.conversations.environment import roles_of
+
+    return [
+        one.model for role, played in roles_of(roles).items() if not names or role in names for one in played.models
+    ]
 
 
 def _rehearse(

@@ -243,6 +243,9 @@ def _show_trial(trial: Trial) -> None:
             table.add_section()
         table.add_row(one.measure, *_numbers(one.value), _number(one.exact), one.word)
     out.print(table)
+    if trial.lacking:
+        reasons = ", ".join(f"{reason} ({count:,})" for reason, count in trial.lacking.items())
+        out.print(escaped(f"Missing verdicts by reason: {reasons}."), highlight=False, soft_wrap=True)
     for one in found:
         if one.warning is not None:
             out.print(f"[bold yellow]weak[/bold yellow] {escaped(one.warning)}", highlight=False, soft_wrap=True)
@@ -291,15 +294,19 @@ def _show_members(found: PanelAgreement) -> None:
 
 
 def _show_drift(found: Drift) -> None:
+    from interalign.evaluation.missing import most_often
+    from interalign.evaluation.notation import p_in_words
+
     shift, interval = _numbers(found.shift)
+    why = f" ({most_often(found.lacking_now)})" if found.lacking_now else ""
     say(
         f"Since {found.since:%Y-%m-%d %H:%M} UTC, {found.compared:,} of {found.questions:,} questions compared: "
         f"shift {shift} points {interval}, distance {_number(found.distance)} (its own noise {_number(found.noise)}), "
-        f"missing {found.missing_before:.0%}, now {found.missing_now:.0%}."
+        f"missing {found.missing_before:.0%}, now {found.missing_now:.0%}{why}."
     )
-    p_scores = "not known" if found.p_scores is None else f"{found.p_scores:.4f}"
     say(
-        f"Permutation tests: scores p = {p_scores}, missing p = {found.p_missing:.4f}; alarm below {found.alpha / 2:g}."
+        f"Permutation tests: scores {p_in_words(found.p_scores)}, missing {p_in_words(found.p_missing)}; alarm below "
+        f"{found.alpha / 2:g}."
     )
     if found.alarm:
         out.print("[bold red]alarm[/bold red] This judge is not the one that it was.", highlight=False)

@@ -121,6 +121,9 @@ def rescore(
     free_text: Annotated[
         bool, typer.Option("--free-text", help="Read scores from free text, of models that do not keep to JSON.")
     ] = False,
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", min=8, help="Longest answer of the judge, in tokens.")
+    ] = None,
     name: Annotated[
         str | None, typer.Option("--name", help="Folder in rescored/. Default: the name of the judge.")
     ] = None,
@@ -141,7 +144,8 @@ def rescore(
     folder = RunFolder(run)
     if not (folder.eval / "summary.json").exists():
         raise InputError(f"{run} holds no finished evaluation.", mend="finish `interalign eval` there first.")
-    chosen, recipe = _judge(judge, base_url, weighted=weighted, free_text=free_text), chosen_recipe(None, run)
+    chosen = _judge(judge, base_url, weighted=weighted, free_text=free_text, max_tokens=max_tokens)
+    recipe = chosen_recipe(None, run)
     cap = Budget.parse(budget) if budget is not None else None
     if estimate:
         rows = estimate_rescoring(folder, recipe, chosen, load_prices(prices))
@@ -171,17 +175,23 @@ def _show(run: RunFolder, summary: Summary, told: Rescoring) -> None:
     say(f"\nverdicts: {rescored_at(run) / told.folder}")
 
 
-def _judge(what: str, base_url: str | None, *, weighted: bool, free_text: bool) -> JudgeConfig | None:
+def _judge(
+    what: str, base_url: str | None, *, weighted: bool, free_text: bool, max_tokens: int | None
+) -> JudgeConfig | None:
     """The judge that the command line names; None for rules."""
     from interalign.cli.console import server_model
     from interalign.cli.evaluate import model_named
     from interalign.conversations.environment import environment_played_by
 
     if what == _RULES:
-        if base_url or weighted or free_text:
-            raise InputError("Rules take no --base-url, --weighted or --free-text.", mend="leave these out.")
+        if base_url or weighted or free_text or max_tokens:
+            raise InputError(
+                "Rules take no --base-url, --weighted, --free-text or --max-tokens.", mend="leave these out."
+            )
         return None
     model = model_named(what) if base_url is None else server_model(what, base_url)
     judge = environment_played_by(model).judge
     assert judge is not None  # one model plays all roles
-    return judge.model_copy(update={"weighted": weighted, "free_text": free_text})
+    longest = {} if max_tokens is None else {"max_tokens": max_tokens}
+    sampling = judge.sampling.model_copy(update=longest)
+    return judge.model_copy(update={"weighted": weighted, "free_text": free_text, "sampling": sampling})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -19,6 +20,8 @@ from interalign.cli.console import (
     chosen_recipe,
     err,
     escaped,
+    in_place_of,
+    limited_like,
     note,
     out,
     say,
@@ -180,6 +183,7 @@ def _roles(model: str | None, base_url: str | None, *, scripted: bool) -> ModelC
 
 
 def _with(recipe: Recipe, model: ModelConfig | None, *, turns: int | None, policy: dict[str, Any]) -> Recipe:
+    from interalign.conversations.cast import roles_of
     from interalign.conversations.simulate import roles_played_by
     from interalign.recipe import changed
 
@@ -190,9 +194,14 @@ def _with(recipe: Recipe, model: ModelConfig | None, *, turns: int | None, polic
             # The siblings of a rule-based recipe are no language models'.
             said |= {"roles": roles, "siblings": None, "policy_samples": 0}
         else:
-            # Another model gets the prompts and the sampling that the recipe has for its roles.
-            models = {"models": roles["user"]["models"]}
-            said["roles"] = {role: models for role in roles if getattr(before, role) is not None}
+            # Another model gets all else that the recipe has for its roles.
+            asked = {role: [one.model for one in of_role.models] for role, of_role in roles_of(before).items()}
+            players = {role: in_place_of(models, model) for role, models in asked.items() if role in roles}
+            others = [*players.values(), *chain.from_iterable(asked.values())]
+            said["roles"] = {
+                role: {"models": [{"model": limited_like(one, others).model_dump(mode="json")}]}
+                for role, one in players.items()
+            }
     if turns is not None:
         said["turns"] = turns
     if policy:

@@ -62,7 +62,7 @@ class Grader(Protocol):
     async def grade(
         self, persona: Persona, disclosed: Sequence[str], statements: Sequence[str], seed: int
     ) -> Graded | None:
-        """Return the places of both, or None when they cannot be told."""
+        """Return the places of both, or None when they cannot be told; as with judges, ModelError says why."""
         ...
 
 
@@ -70,7 +70,7 @@ class HelpfulnessJudge(Protocol):
     """Anything that can tell how well a reply would help anybody."""
 
     async def helpfulness(self, chat: Chat, reply: str, seed: int) -> float | None:
-        """Return 1 to 5, or None when there is no score to give."""
+        """Return 1 to 5, or None when there is no score to give; as with judges, ModelError says why."""
         ...
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import starmap
 from typing import Protocol
 
 from interalign.conversations.checks import ChecksConfig, faults
@@ -17,7 +18,7 @@ from interalign.errors import InteralignError, StopWork
 from interalign.messages import Chat, Message
 from interalign.personas.persona import Persona
 from interalign.roles.inducer import Impression, Inducer, RuleInducer
-from interalign.roles.judge import Judge, Judgement, RuleJudge, SiblingJudge
+from interalign.roles.judge import Judge, Judgement, RuleJudge, SiblingJudge, Verdict
 from interalign.roles.ledger import Disclosure, stated_so_far
 from interalign.roles.llm.player import RoleFailure, all_or_first_error
 from interalign.roles.responder import Reply, Responder, RuleResponder, Source, impression_fit, views
@@ -172,11 +173,16 @@ async def judge_turn(place: Place, cast: Cast, user: UserTurn, texts: Sequence[s
     after, judge = place.spoken(user), cast.judge
     if isinstance(judge, SiblingJudge):
         return await judge.judge(place.persona, after.chat, texts, after.ledger, place.derived("judge"))
-    verdicts = await all_or_first_error(
-        judge.score(place.persona, after.chat, text, after.ledger, place.derived("judge", str(sibling)))
-        for sibling, text in enumerate(texts)
-    )
-    return Judgement(verdicts=tuple(verdicts))
+
+    async def verdict(sibling: int, text: str) -> Verdict | None:
+        try:
+            return await judge.score(
+                place.persona, after.chat, text, after.ledger, place.derived("judge", str(sibling))
+            )
+        except RoleFailure:
+            return None
+
+    return Judgement(verdicts=tuple(await all_or_first_error(starmap(verdict, enumerate(texts)))))
 
 
 async def speak(place: Place, cast: Simulator, found: list[Fault]) -> UserTurn:

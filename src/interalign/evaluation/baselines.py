@@ -54,7 +54,6 @@ _THOUGHT_END = re.compile(r".*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
 _THOUGHT_START = re.compile(r"<think(?:ing)?>.*", re.DOTALL | re.IGNORECASE)
 _MARKER = re.compile(r"^[ \t*_#>]*REPLY[ \t*_]*:[ \t*_]*", re.MULTILINE)
 _WORD = re.compile(r"\w+")
-_PROMPTS = ("reminder", "cot", "cot_again", "critique", "revise", "retrieval", "notes", "memory")
 # The notes on a chat are the same whenever they are asked for, so that the journal has them at the next turn.
 _NOTES_SEED = derive_seed(0, "baseline", "notes")
 
@@ -105,11 +104,8 @@ class Method:
     calls: int
     """Calls for one reply; `plain` takes 1. A call of `cot` that has no readable reply takes one more."""
     _reply: Callable[[_Asker, Chat, int], Awaitable[str]] = field(repr=False)
-
-    @property
-    def extra_calls(self) -> int:
-        """Calls for one reply beyond those of `plain`."""
-        return self.calls - 1
+    prompts: tuple[str, ...] = ()
+    """The files of what the model is told beside the chat."""
 
 
 class Baseline:
@@ -167,13 +163,22 @@ def spoken(text: str, model: str) -> str:
     if said:
         return said
     if text.strip():
-        raise RoleFailure(f"{model} gave nothing but thinking.", mend="raise max_tokens, so that a reply follows it.")
-    raise RoleFailure(f"{model} gave an empty reply.", mend="see what the model is, and how it is asked.")
+        mend = "raise max_tokens, so that a reply follows it."
+        raise RoleFailure(f"{model} gave nothing but thinking.", mend=mend, cause="nothing but thinking")
+    raise RoleFailure(
+        f"{model} gave an empty reply.", mend="see what the model is, and how it is asked.", cause="empty"
+    )
 
 
-def prompt_hashes() -> dict[str, str]:
-    """Where results come from: for each prompt of the baselines 12 hexadecimal digits of its SHA-256."""
-    return {name: hashlib.sha256(_prompt(name).encode()).hexdigest()[:12] for name in _PROMPTS}
+def prompt_hashes(method: str) -> dict[str, str]:
+    """Where results come from: for each prompt of a baseline 12 hexadecimal digits of its SHA-256.
+
+    They are called by the method and the file, as in "cot: cot_again", since a role may have a prompt of that name.
+    """
+    return {
+        f"{method}: {name}": hashlib.sha256(_prompt(name).encode()).hexdigest()[:12]
+        for name in BASELINES[method].prompts
+    }
 
 
 @cache
@@ -324,12 +329,19 @@ def _exchanges(chat: Chat) -> list[Chat]:
 
 BASELINES: dict[str, Method] = {
     "plain": Method("the chat as it is", 1, _plain),
-    "reminder": Method("the last message ends with a reminder to attend to the user", 1, _reminder),
-    "cot": Method("the model first thinks about the user, which nobody sees", 1, _cot),
-    "self-critique": Method("draft, critique by what the user has shown, revision", 3, _self_critique),
-    "retrieval": Method("the most relevant earlier messages of the user stand before the last one", 1, _retrieval),
+    "reminder": Method("the last message ends with a reminder to attend to the user", 1, _reminder, ("reminder",)),
+    "cot": Method("the model first thinks about the user, which nobody sees", 1, _cot, ("cot", "cot_again")),
+    "self-critique": Method(
+        "draft, critique by what the user has shown, revision", 3, _self_critique, ("critique", "revise")
+    ),
+    "retrieval": Method(
+        "the most relevant earlier messages of the user stand before the last one", 1, _retrieval, ("retrieval",)
+    ),
     "summary-memory": Method(
-        "after each exchange the model writes notes on the user, and answers with them", 2, _summary_memory
+        "after each exchange the model writes notes on the user, and answers with them",
+        2,
+        _summary_memory,
+        ("notes", "memory"),
     ),
 }
 """The baselines by the names that are used everywhere."""

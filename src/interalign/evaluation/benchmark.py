@@ -25,7 +25,7 @@ from interalign.conversations.environment import Environment, EnvironmentRoles, 
 from interalign.conversations.side_by_side import as_done
 from interalign.conversations.tree import Fault
 from interalign.conversations.turn import Place, speak
-from interalign.errors import InputError, InteralignError, StopWork, StorageError
+from interalign.errors import InputError, InteralignError, ModelError, StopWork, StorageError
 from interalign.evaluation.candidates import (
     CONTROLS,
     Candidate,
@@ -33,6 +33,7 @@ from interalign.evaluation.candidates import (
     Instructable,
     MethodCandidate,
     ModelCandidate,
+    TellsCut,
 )
 from interalign.evaluation.controls import COUNTERFACTUALS, counterfactual, default_turns
 from interalign.evaluation.induction import induction
@@ -104,8 +105,8 @@ class BenchmarkConfig(Value):
     """Judge each reply under another person's persona as well, and play the controls: scripted conversations with
     rule-based users, other replies of the tested model with language models."""
     control_turns: tuple[Annotated[int, Field(ge=1)], ...] | None = None
-    """At which turns language models give those other replies. Left out: first, middle and last from ten turns on, and
-    fewer before."""
+    """At which turns language models give those other replies. Left out: first, middle and last from twelve turns on,
+    first and last from eight on, the last from five on, which keeps the controls within the calls of the rest."""
     induction_turns: tuple[Annotated[int, Field(ge=1)], ...] | None = None
     """After which turns the model is asked what it has learnt. Left out: after the last one where the roles have a
     grader, never by rules."""
@@ -364,13 +365,30 @@ class _Turn:
     chat: Chat
     """Up to the user's message."""
     reply: str
+    cut_at: int | None
     seed: int
     found: list[Fault]
+    missing: dict[str, str] = field(default_factory=dict)
+    """As in the row."""
 
     @property
     def after(self) -> Chat:
         """The chat with the reply."""
         return (*self.chat, Message(role="assistant", content=self.reply))
+
+    async def tried(
+        self, role: str, what: str, asking: Coroutine[Any, Any, T], missing: dict[str, str] | None = None
+    ) -> T | None:
+        """What a role answers; None where it cannot be had, with a fault noted and under `what` the reason."""
+        try:
+            return await asking
+        except (StopWork, StorageError):
+            raise
+        except InteralignError as error:
+            self.found.append(_fault(role, self.number, error))
+            reasons = self.missing if missing is None else missing
+            reasons[what] = error.cause if isinstance(error, ModelError) else "call failed"
+            return None
 
 
 @dataclass
@@ -420,11 +438,12 @@ class _Case:
                 turn_seed = derive_seed(seed, self.persona.id, number)
                 self._note(number, user, asked, turn_seed, found)
                 reply = await self.candidate.answer(self.persona, asked, said, turn_seed)
+                cut_at = self.candidate.cut_at if isinstance(self.candidate, TellsCut) else None
             except (StopWork, StorageError):
                 raise
             except InteralignError as error:
                 return self._failed(number, str(error), found)
-            turn = _Turn(number, user, asked, reply, turn_seed, found)
+            turn = _Turn(number, user, asked, reply, cut_at, turn_seed, found)
             self._rows.append(_begun(self._row(turn)))
             chat = turn.after
             self._advance()
@@ -449,8 +468,12 @@ class _Case:
         if self.cast.inducer is None:
             return ledger
         inducing = self.cast.inducer.induce(self.persona, chat, ledger, derive_seed(seed, "inducer"))
-        impression = await _tried("inducer", inducing, number, found)
-        if impression is None:
+        try:
+            impression = await inducing
+        except (StopWork, StorageError):
+            raise
+        except InteralignError as error:
+            found.append(_fault("inducer", number, error))
             return ledger
         earlier = set(stated_so_far(ledger))
         stated = tuple(one for one in impression.stated if one not in earlier)
@@ -459,7 +482,7 @@ class _Case:
     async def _row(self, turn: _Turn) -> TurnRow:
         """Everything that is asked about a turn, side by side."""
         ledger = await self._noted[turn.number - 1]
-        asked: list[Coroutine[Any, Any, Any]] = [self._verdict(turn, ledger, self.persona)]
+        asked: list[Coroutine[Any, Any, Any]] = [self._verdict(turn, ledger, self.persona, "verdict")]
         if not self.case.repeat:
             # A repeat tells the noise of the score, and nothing else is asked of it.
             asked += [
@@ -485,35 +508,47 @@ class _Case:
             controls=others or {},
             repeat=self.case.repeat,
             faults=tuple(turn.found),
+            # In whatever order the answers came.
+            missing=dict(sorted(turn.missing.items())),
+            cut_at=turn.cut_at,
         )
 
-    async def _verdict(self, turn: _Turn, ledger: Ledger, persona: Persona) -> Verdict | None:
+    async def _verdict(self, turn: _Turn, ledger: Ledger, persona: Persona, what: str) -> Verdict | None:
         judging = self.cast.judge.score(persona, turn.chat, turn.reply, ledger, turn.seed)
-        return await _tried("judge", judging, turn.number, turn.found)
+        return await turn.tried("judge", what, judging)
 
     async def _swapped(self, turn: _Turn, ledger: Ledger) -> Verdict | None:
-        return await self._verdict(turn, ledger, self.case.stranger) if self.config.controls else None
+        return await self._verdict(turn, ledger, self.case.stranger, "swapped") if self.config.controls else None
 
     async def _helpfulness(self, turn: _Turn) -> float | None:
         if self.cast.helpfulness is None:
             return None
         rating = self.cast.helpfulness.helpfulness(turn.chat, turn.reply, turn.seed)
-        return await _tried("helpfulness", rating, turn.number, turn.found)
+        return await turn.tried("helpfulness", "helpfulness", rating)
 
     async def _counterfactuals(self, turn: _Turn, ledger: Ledger) -> dict[str, Counterfactual] | None:
         if turn.number not in self.config.controlled_turns or not isinstance(self.candidate, Instructable):
             return None
         about = (self.candidate, self.cast.judge, self.persona, turn.chat, ledger, turn.seed)
         # What one of them is refused takes nothing from the others, which are paid for.
-        asked = [_tried("controls", counterfactual(name, *about), turn.number, turn.found) for name in COUNTERFACTUALS]
+        asked = [turn.tried("controls", f"controls.{name}", counterfactual(name, *about)) for name in COUNTERFACTUALS]
         found = dict(zip(COUNTERFACTUALS, await all_or_first_error(asked), strict=True))
-        return {name: one for name, one in found.items() if one is not None}
+        return {name: await self._elsewhere(name, one, turn, ledger) for name, one in found.items() if one is not None}
+
+    async def _elsewhere(self, name: str, one: Counterfactual, turn: _Turn, ledger: Ledger) -> Counterfactual:
+        """A control's reply under the stranger's persona as well, where that tells anything."""
+        if not COUNTERFACTUALS[name].swapped:
+            return one
+        judging = self.cast.judge.score(self.case.stranger, turn.chat, one.reply, ledger, turn.seed)
+        missing = dict(one.missing)
+        swapped = await turn.tried("controls", "swapped", judging, missing)
+        return one.model_copy(update={"swapped": swapped, "missing": dict(sorted(missing.items()))})
 
     async def _induction(self, turn: _Turn, ledger: Ledger) -> Induction | None:
         if turn.number not in self.config.induced_turns or not isinstance(self.candidate, Instructable):
             return None
         asking = induction(self.candidate, self.cast.grader, self.persona, turn.after, ledger, turn.seed)
-        return await _tried("induction", asking, turn.number, turn.found)
+        return await turn.tried("induction", "induction", asking)
 
     def _failed(self, first: int, reason: str, found: Sequence[Fault]) -> list[TurnRow]:
         rows = []
@@ -545,16 +580,9 @@ def _begun(work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
     return task
 
 
-async def _tried(role: str, asking: Coroutine[Any, Any, T], turn: int, found: list[Fault]) -> T | None:
-    """What a role answers; None, and a fault noted, where it cannot be had."""
-    try:
-        return await asking
-    except (StopWork, StorageError):
-        raise
-    except InteralignError as error:
-        check = "unreadable" if isinstance(error, RoleFailure) else "no answer"
-        found.append(Fault(role=role, turn=turn, check=check, attempt=0, text=str(error)))
-        return None
+def _fault(role: str, turn: int, error: InteralignError) -> Fault:
+    check = "unreadable" if isinstance(error, RoleFailure) else "no answer"
+    return Fault(role=role, turn=turn, check=check, attempt=0, text=str(error))
 
 
 def uptake(disclosure: Disclosure, verdict: Verdict | None) -> bool | None:

@@ -6,16 +6,17 @@ score means.
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from typing import Protocol, runtime_checkable
 
 from interalign.evaluation.baselines import baseline, spoken
-from interalign.llm.model import ChatModel, Request, Sampling
+from interalign.llm.model import Answer, ChatModel, Request, Sampling
 from interalign.messages import Chat, Message
 from interalign.personas.persona import Persona
 from interalign.roles.ledger import Ledger
 from interalign.roles.responder import ModelResponder, Responder, RuleResponder, Source, policy_prompt, views
 
-__all__ = ["CONTROLS", "Candidate", "ControlCandidate", "Instructable", "MethodCandidate", "ModelCandidate"]
+__all__ = ["CONTROLS", "Candidate", "ControlCandidate", "Instructable", "MethodCandidate", "ModelCandidate", "TellsCut"]
 
 CONTROLS: dict[str, Source] = {
     "constant": "constant",
@@ -55,11 +56,58 @@ class Instructable(Protocol):
         ...
 
 
+@runtime_checkable
+class TellsCut(Protocol):
+    """A candidate that knows whether its replies came to their end."""
+
+    @property
+    def cut_at(self) -> int | None:
+        """At how many tokens the reply was cut that this asyncio task was given last; as in `TurnRow.cut_at`."""
+        ...
+
+
+class _Overheard:
+    """A chat model, and how the answer ended that a task was given last: many conversations share the model."""
+
+    def __init__(self, model: ChatModel) -> None:
+        self._model = model
+        self._cut_at: ContextVar[int | None] = ContextVar("cut_at", default=None)
+
+    def __repr__(self) -> str:
+        return repr(self._model)
+
+    @property
+    def name(self) -> str:
+        return self._model.name
+
+    @property
+    def cut_at(self) -> int | None:
+        return self._cut_at.get()
+
+    async def complete(self, request: Request) -> Answer:
+        self._cut_at.set(None)
+        answer = await self._model.complete(request)
+        # A server that ran out of room before `max_tokens` says so by what it counts.
+        tokens = answer.usage.completion_tokens or request.sampling.max_tokens
+        self._cut_at.set(tokens if answer.finish == "length" else 0 if answer.finish == "stop" else None)
+        return answer
+
+
 class ModelCandidate:
     """A responder that sees the chat and nothing else: what is measured."""
 
     def __init__(self, responder: Responder) -> None:
+        self._heard: _Overheard | None = None
+        # Of other responders it is not known whom they ask.
+        if type(responder) is ModelResponder:
+            self._heard = _Overheard(responder.model)
+            responder = ModelResponder(self._heard, responder.sampling)
         self._responder = responder
+
+    @property
+    def cut_at(self) -> int | None:
+        """How the reply ended that this asyncio task was given last; None where the responder is no chat model."""
+        return self._heard.cut_at if self._heard is not None else None
 
     async def answer(self, persona: Persona, chat: Chat, ledger: Ledger, seed: int) -> str:
         """Return the responder's reply without thinking; persona and ledger stay out of its sight.
@@ -98,7 +146,8 @@ class MethodCandidate(ModelCandidate):
 
     def __init__(self, method: str, model: ChatModel, sampling: Sampling) -> None:
         super().__init__(ModelResponder(model, sampling))
-        self._by_method = baseline(method, model, sampling)
+        # What a method asks last is the reply.
+        self._by_method = baseline(method, self._heard or model, sampling)
 
     async def answer(self, persona: Persona, chat: Chat, ledger: Ledger, seed: int) -> str:
         """Return the reply by the method, without thinking; persona and ledger stay out of its sight."""

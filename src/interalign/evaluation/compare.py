@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from interalign.errors import InputError
-from interalign.evaluation.notation import number, p_value
+from interalign.evaluation.notation import interval, number, p_value
 from interalign.evaluation.rows import TurnRow
 from interalign.evaluation.statistics import Estimate
 from interalign.evaluation.summary import Kind, PairDifference, Summary, summarise
@@ -131,7 +131,7 @@ def join(results: Sequence[Results], *, controls: bool = False) -> Joined:
             Source(label=one.label, cases=len(cases), left_out=len(cases - shared))
             for one, cases in zip(results, met, strict=True)
         ),
-        notes=(*notes, *_unlike(results)),
+        notes=(*notes, *_to_know(results)),
         world=results[0].summary.world,
         resamples=results[0].summary.resamples,
         seed=results[0].summary.seed,
@@ -203,7 +203,7 @@ def _check_same(results: Sequence[Results]) -> None:
                 )
 
 
-def _unlike(results: Sequence[Results]) -> Iterator[str]:
+def _to_know(results: Sequence[Results]) -> Iterator[str]:
     if len({one.summary.seed for one in results}) > 1:
         yield (
             "The evaluations have other seeds, so the same people opened their conversations in other words: that is "
@@ -213,6 +213,9 @@ def _unlike(results: Sequence[Results]) -> Iterator[str]:
         yield "The evaluations describe themselves in other words: " + "; ".join(
             f"{one.label}: {one.summary.world.rstrip('.')}" for one in results
         )
+    for note in dict.fromkeys(note for one in results for note in one.summary.notes):
+        labels = [one.label for one in results if note in one.summary.notes]
+        yield note if len(labels) == len(results) else f"{', '.join(labels)}: {note}"
     unknown = [one.label for one in results if not one.setting]
     if unknown:
         yield f"Who played the user and who judged is not recorded with {', '.join(unknown)}."
@@ -260,6 +263,9 @@ def comparison_table(found: Comparison) -> Table:
         named = Text(f"{pair.second} \N{MINUS SIGN} {pair.first}")
         turns = turns_in_words(differing_turns(pair))
         table.add_row(named, _stacked(pair.mean_al), _stacked(pair.ir, 3), turns)
+    for model in found.summary.models:
+        if model.red:
+            whole.add_row(Text(model.red, style="bold red"))
     whole.add_row(table)
     for sentence in (_basis(found), *found.notes):
         whole.add_row(Text(sentence, style="dim"))
@@ -271,9 +277,8 @@ def _stacked(estimate: Estimate, digits: int = 2) -> Text:
     value = number(estimate.value, digits, signed=True)
     if estimate.low is None or estimate.high is None:
         return Text(value)
-    ends = " to ".join(number(end, digits, signed=True) for end in (estimate.low, estimate.high))
     tested = "" if estimate.p is None else f"  p {p_value(estimate.p)}"
-    return Text.assemble(value, (f"{tested}\n{ends}", "dim"))
+    return Text.assemble(value, (f"{tested}\n{interval(estimate.low, estimate.high, digits, signed=True)}", "dim"))
 
 
 def _basis(found: Comparison) -> str:

@@ -8,12 +8,15 @@ conversation goes on without it. What differs between them is what the model is 
 * to be brief and warm, and not to look at the person: what a judge gives for mere style.
 
 Whole conversations of each would cost several times as much. That the reply is judged under another person's persona
-as well (`TurnRow.swapped`) is the control that costs least.
+as well (`TurnRow.swapped`) is the control that costs least. But the stranger's persona meets the chat of the own
+person there, and a judge may take points from any reply for that: the last of the replies, which looks at nobody, is
+judged under the stranger, too (`Counterfactual.swapped`), and what it loses is the zero point of the gap.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from interalign.evaluation.candidates import Instructable
 from interalign.evaluation.rows import Counterfactual
@@ -22,10 +25,10 @@ from interalign.personas.generate import as_data
 from interalign.personas.persona import Persona
 from interalign.roles.judge import Judge
 from interalign.roles.ledger import Ledger, disclosed_texts
-from interalign.roles.llm.player import packaged
+from interalign.roles.llm.player import RoleFailure, packaged
 from interalign.run import derive_seed
 
-__all__ = ["CONTROL_PROMPTS", "COUNTERFACTUALS", "calls_of_controls", "counterfactual", "default_turns"]
+__all__ = ["COUNTERFACTUALS", "Control", "counterfactual", "default_turns"]
 
 _MOST_TURNS = 3
 _ROLES = 3
@@ -33,42 +36,55 @@ _ROLES = 3
 _OF_INDUCTION = 2
 
 
-def _whole_persona(persona: Persona, ledger: Ledger) -> str:
-    person = {"profile": persona.profile, "personality": persona.personality}
-    return packaged("control_persona").format(person=as_data(person))
+@dataclass(frozen=True)
+class Control:
+    """What the tested model is told in one control."""
+
+    prompt: str
+    """The file that it is told from."""
+    _told: Callable[[Persona, Ledger], Mapping[str, str]] = field(repr=False)
+    """What is put into that."""
+    swapped: bool = False
+    """Whether the reply is judged under the stranger's persona as well."""
+
+    def told(self, persona: Persona, ledger: Ledger) -> str:
+        """The instructions for a conversation with this person, of whom so much has been shown."""
+        return packaged(self.prompt).format(**self._told(persona, ledger))
 
 
-def _what_was_shown(persona: Persona, ledger: Ledger) -> str:
-    return packaged("control_disclosed").format(shown=as_data(disclosed_texts(ledger)))
+def _whole_persona(persona: Persona, ledger: Ledger) -> dict[str, str]:
+    return {"person": as_data({"profile": persona.profile, "personality": persona.personality})}
 
 
-COUNTERFACTUALS: Mapping[str, Callable[[Persona, Ledger], str]] = {
-    "oracle persona": _whole_persona,
-    "disclosed-only oracle": _what_was_shown,
-    "generic-nice": lambda persona, ledger: packaged("control_nice"),
+def _what_was_shown(persona: Persona, ledger: Ledger) -> dict[str, str]:
+    return {"shown": as_data(disclosed_texts(ledger))}
+
+
+def _nothing(persona: Persona, ledger: Ledger) -> dict[str, str]:
+    return {}
+
+
+COUNTERFACTUALS: Mapping[str, Control] = {
+    "oracle persona": Control("control_persona", _whole_persona),
+    "disclosed-only oracle": Control("control_disclosed", _what_was_shown),
+    "generic-nice": Control("control_nice", _nothing, swapped=True),
 }
-"""What the tested model is told in each control, by the names that the rows give them."""
+"""The controls by the names that the rows give them."""
 
-
-CONTROL_PROMPTS = ("control_persona", "control_disclosed", "control_nice")
-"""The prompt files that this is told from."""
+_OF_A_TURN = sum(2 + control.swapped for control in COUNTERFACTUALS.values())
+"""Calls of a turn at which there are controls: each reply, and its verdicts."""
 
 
 def default_turns(turns: int) -> tuple[int, ...]:
     """At which of `turns` turns controls are asked for: first, middle and last, or fewer of them.
 
     They are as many as keep the controls, persona swap and one induction included, within the calls that a conversation
-    without any takes: none in fewer than four turns, all three from ten on.
+    without any takes: none in fewer than five turns, first and last from eight on, all three from twelve on.
     """
     room = _ROLES * turns - turns - _OF_INDUCTION
-    count = min(_MOST_TURNS, room // (2 * len(COUNTERFACTUALS)))
+    count = min(_MOST_TURNS, room // _OF_A_TURN)
     wanted = {0: (), 1: (turns,), 2: (1, turns), 3: (1, (turns + 1) // 2, turns)}
     return wanted[max(0, count)]
-
-
-def calls_of_controls(turns: int, control_turns: Sequence[int], induction_turns: Sequence[int]) -> int:
-    """How many calls the controls of one conversation take: the persona swap, other replies, and induction."""
-    return turns + 2 * len(COUNTERFACTUALS) * len(control_turns) + _OF_INDUCTION * len(induction_turns)
 
 
 async def counterfactual(
@@ -81,9 +97,13 @@ async def counterfactual(
     Raises:
         ModelError: there is no usable answer.
     """
-    told = COUNTERFACTUALS[name](persona, ledger)
+    told = COUNTERFACTUALS[name].told(persona, ledger)
     reply = await candidate.instructed(chat, told, derive_seed(seed, "control", name))
     if reply is None:
         return None
-    # The judge's seed is that of the model's own reply, so that the same judge sees both.
-    return Counterfactual(reply=reply, verdict=await judge.score(persona, chat, reply, ledger, seed))
+    try:
+        # The judge's seed is that of the model's own reply, so that the same judge sees both.
+        return Counterfactual(reply=reply, verdict=await judge.score(persona, chat, reply, ledger, seed))
+    except RoleFailure as error:
+        # The reply is there; only the verdict is not.
+        return Counterfactual(reply=reply, missing={"verdict": error.cause})

@@ -212,7 +212,8 @@ def _best(summary: Summary, column: _Column) -> float | None:
 
 def _caption(summary: Summary) -> str:
     red = [model.red for model in summary.models if model.red]
-    return " ".join([*red, footnote(summary)])
+    warned = [model.warning for model in summary.models if model.warning]
+    return " ".join([*red, *warned, *summary.notes, footnote(summary)])
 
 
 def _said_of(best: Sequence[float | None]) -> list[str]:

@@ -162,6 +162,8 @@ def shown_parts(row: TurnRow) -> dict[str, Any]:
         "mind reading": row.mind_reading,
         "uptake": row.uptake,
         "helpfulness": row.helpfulness,
+        "cut at tokens": row.cut_at or None,
+        "missing": dict(row.missing),
         "faults": [f"{fault.role}: {fault.check}" for fault in row.faults],
         "failure": row.failure,
     }

@@ -8,7 +8,7 @@ and between which bounds the truth lies when verdicts are missing.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -16,7 +16,7 @@ import numpy as np
 from interalign.evaluation.crossed import Clusters
 from interalign.evaluation.groups import GroupKind, membership
 from interalign.evaluation.metrics import Floats
-from interalign.evaluation.rows import Induction, TurnRow
+from interalign.evaluation.rows import Counterfactual, Induction, TurnRow
 from interalign.evaluation.statistics import (
     Drawn,
     Estimate,
@@ -31,6 +31,7 @@ from interalign.messages import Value
 from interalign.personas.persona import Persona
 
 __all__ = [
+    "IMPERSONAL",
     "MET",
     "SCALE",
     "Bounds",
@@ -43,8 +44,10 @@ __all__ = [
     "case_means",
     "counterfactuals_of",
     "difference_bounds_of",
+    "gaps_above",
     "group_levels",
     "induction_of",
+    "mean_of",
     "noise_floors",
     "ratios_of",
     "reached_of",
@@ -56,8 +59,13 @@ SCALE = (1.0, 5.0)
 MET = 4.0
 """From this score on a reply is said to meet the person."""
 
+IMPERSONAL = ("generic-nice", "constant")
+"""The controls that look at nobody: replies of the tested model in its own place, and those of a script, which names
+what was just said and nothing else."""
+
 _CONTROL = "control:"
 _AGAINST = "against:"
+_GAP = "gap:"
 
 # There are many groups, and their intervals are wide: these are enough.
 _GROUP_RESAMPLES = 2000
@@ -100,13 +108,15 @@ class InductionLevels(Value):
 class CounterfactualLevels(Value):
     """How a control would have answered in the model's place.
 
-    `difference` is paired, the model minus the control, over the replies that both have a verdict on.
+    `difference` is paired, the model minus the control, over the replies that both have a verdict on. `gap` is the
+    control's own personalization gap, None where its replies were not judged for a stranger.
     """
 
     name: str
     al: tuple[Estimate, ...]
     mean_al: Estimate
     difference: Estimate
+    gap: Estimate | None = None
 
 
 class NoiseFloor(Value):
@@ -192,6 +202,7 @@ def ratios_of(rows: Sequence[Sequence[TurnRow]], place: Mapping[str, int], turns
     for name in _controls(rows):
         readers[f"{_CONTROL}{name}"] = _control_reader(name)
         readers[f"{_AGAINST}{name}"] = _against_reader(name)
+        readers[f"{_GAP}{name}"] = _gap_reader(name)
     found = {name: ratio(read) for name, read in readers.items()}
     return {name: one for name, one in found.items() if one.counts.any()}
 
@@ -213,6 +224,42 @@ def _control_reader(name: str) -> Callable[[TurnRow], tuple[float, float] | None
         return None if control is None or control.verdict is None else (control.verdict.score, 1.0)
 
     return read
+
+
+def _gap_reader(name: str) -> Callable[[TurnRow], tuple[float, float] | None]:
+    def read(row: TurnRow) -> tuple[float, float] | None:
+        gap = _gap(row.controls.get(name))
+        return None if gap is None else (gap, 1.0)
+
+    return read
+
+
+def _gap(judged: TurnRow | Counterfactual | None) -> float | None:
+    if judged is None or judged.verdict is None or judged.swapped is None:
+        return None
+    return judged.verdict.score - judged.swapped.score
+
+
+def gaps_above(
+    rows: Mapping[str, Sequence[TurnRow]], controls: Collection[str], place: Mapping[str, int], turns: int
+) -> Ratio | None:
+    """The gap of each reply minus that of an impersonal one to the same person at the same turn; None without any.
+
+    Any reply may lose points for a stranger, whose persona does not fit what the chat is about. What the first of
+    `IMPERSONAL` loses so in the model's place is not the model's merit; where nobody was asked for that, the script of
+    that kind among the `controls` has been judged at the same turn of a conversation of its own.
+    """
+    nice, script = IMPERSONAL
+    scripted = rows[script] if script in rows and script in controls else ()
+    beside = {(row.case, row.turn): _gap(row) for row in scripted}
+    values = np.full((len(rows), len(place), turns), np.nan)
+    for model, of_model in enumerate(rows.values()):
+        for row in of_model if of_model is not scripted else ():
+            own = _gap(row)
+            zero = _gap(row.controls[nice]) if nice in row.controls else beside.get((row.case, row.turn))
+            if own is not None and zero is not None:
+                values[model, place[row.case], row.turn - 1] = own - zero
+    return None if np.isnan(values).all() else Ratio.of(values)
 
 
 def _against_reader(name: str) -> Callable[[TurnRow], tuple[float, float] | None]:
@@ -253,15 +300,23 @@ def counterfactuals_of(drawn: Mapping[str, Drawn], model: int, clusters: Cluster
             continue
         against = drawn.get(f"{_AGAINST}{name}")
         gain = Estimate() if against is None else estimate_of(mean_over_turns(against.model(model)), clusters)
+        gap = drawn.get(f"{_GAP}{name}")
         levels.append(
             CounterfactualLevels(
                 name=name,
                 al=estimates_of(control, clusters, bounds=SCALE),
                 mean_al=estimate_of(mean_over_turns(control), clusters, bounds=SCALE),
                 difference=gain,
+                gap=None if gap is None else mean_of(gap, model, clusters),
             )
         )
     return tuple(levels)
+
+
+def mean_of(drawn: Drawn, model: int, clusters: Clusters) -> Estimate | None:
+    """The mean over turns of one model's statistic; None where it has none."""
+    mean = estimate_of(mean_over_turns(drawn.model(model)), clusters)
+    return None if mean.value is None else mean
 
 
 def noise_floors(

@@ -13,6 +13,7 @@ __all__ = [
     "markdown_text",
     "number",
     "on_one_line",
+    "p_in_words",
     "p_value",
     "shown_turns",
 ]
@@ -46,6 +47,14 @@ def p_value(value: float | None) -> str:
     if value is None:
         return UNDEFINED
     return "<0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def p_in_words(value: float | None) -> str:
+    """A p-value in a sentence."""
+    if value is None:
+        return "p not known"
+    shown = p_value(value)
+    return f"p {shown}" if shown.startswith("<") else f"p = {shown}"
 
 
 def interval(low: float, high: float, digits: int = 2, *, signed: bool = False) -> str:

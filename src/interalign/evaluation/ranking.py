@@ -1,9 +1,13 @@
 """Does the order of the models hold? Rankings under several users and judges, and how sure each one is.
 
-A ranking is by mean AL. The cases are drawn again as one sample for all settings: a draw that is easy on a model is so
-everywhere. Where people share profiles or personalities, these are drawn (see `statistics`); the ranks are those of the
-draws as they are, which makes a ranking look less sure than it is rather than surer. Models that tie share their ranks,
-and what is undefined is None.
+A ranking is by mean AL over the replies that all models of the setting have a verdict on, so that what one of them
+lacks moves nobody; what is left out for that is counted, and a model without any verdict has no rank. The cases are
+drawn again as one sample for all settings: a draw that is easy on a model is so everywhere.
+
+Which of two models stands above the other is told by their paired difference, whose draws have the spread that
+`statistics` gives every difference. Ranks and Kendall's tau are made of these orders and of nothing else. Models that
+tie share their ranks. What is undefined is None, and where the order of two models hangs on too few people there is
+neither an interval nor a share.
 
 Kendall's tau-b is twenty lines here, and not SciPy's: that is a download of 40 MB for one number, and for a bootstrap
 it is needed for ten thousand rankings at once.
@@ -12,10 +16,12 @@ it is needed for ten thousand rankings at once.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 from rich import box
 from rich.table import Table
 from rich.text import Text
@@ -23,10 +29,20 @@ from rich.text import Text
 from interalign.errors import InputError
 from interalign.evaluation.crossed import Clusters
 from interalign.evaluation.groups import clusters_of_people
+from interalign.evaluation.measures import SCALE
 from interalign.evaluation.metrics import Floats
-from interalign.evaluation.notation import UNDEFINED, number
+from interalign.evaluation.notation import UNDEFINED, interval, number
 from interalign.evaluation.rows import TurnRow
-from interalign.evaluation.statistics import Drawn, Estimate, Ratio, estimates_of, mean_over_turns, resample
+from interalign.evaluation.statistics import (
+    Drawn,
+    Estimate,
+    Ratio,
+    calibrated,
+    estimates_of,
+    mean_over_turns,
+    percentiles,
+    resample,
+)
 from interalign.messages import Value
 from interalign.personas.persona import Persona
 
@@ -43,8 +59,8 @@ __all__ = [
 Rows: TypeAlias = Mapping[str, Sequence[TurnRow]]
 """Judged replies by model."""
 
-_TAIL = 0.025
-_MOST_UNDEFINED = 0.05
+# Means of equal scores may differ by rounding.
+_NO_DIFFERENCE = 1e-9
 
 
 class Rank(Value):
@@ -52,9 +68,9 @@ class Rank(Value):
 
     model: str
     level: Estimate
-    """Mean AL."""
+    """Mean AL, over what all models of the setting have a verdict on."""
     shares: tuple[float, ...]
-    """In what share of the resamples it has rank 1, 2, ...; empty where a level is undefined."""
+    """In what share of the resamples it has rank 1, 2, ...; empty where it has no level, or an order is not known."""
 
     @property
     def best(self) -> float | None:
@@ -73,6 +89,10 @@ class Ranking(Value):
     setting: str
     cases: int
     ranks: tuple[Rank, ...]
+    turns: int = 0
+    """All turns of all cases."""
+    left_out: int = 0
+    """Those at which not every ranked model has a verdict."""
 
 
 class TauPair(Value):
@@ -120,25 +140,80 @@ def stability(
         )
     cases = sorted({row.case for rows in settings.values() for name in models for row in rows[name]})
     clusters = clusters_of_people(cases, people or {})
-    levels = {}
-    for setting, rows in settings.items():
-        # As many cases and the same seed: the same draws for all settings.
-        al = {"al": Ratio.of(_scores(rows, models, cases))}
-        levels[setting] = mean_over_turns(resample(al, clusters, resamples=resamples, seed=seed)["al"])
+    # As many cases and the same seed: the same draws for all settings.
+    found = {
+        name: _orders({model: rows[model] for model in models}, cases, clusters, resamples=resamples, seed=seed)
+        for name, rows in settings.items()
+    }
     return Stability(
         models=tuple(models),
-        rankings=tuple(_ranking(name, settings[name], models, drawn, clusters) for name, drawn in levels.items()),
+        rankings=tuple(_ranking(name, orders) for name, orders in found.items()),
         agreements=tuple(
-            TauPair(
-                first=one,
-                second=other,
-                tau=_interval(_taus(levels[one].draws, levels[other].draws), paired=len(cases) > 1),
-            )
-            for one, other in combinations(levels, 2)
+            TauPair(first=one, second=other, tau=_agreement(found[one], found[other]))
+            for one, other in combinations(found, 2)
         ),
         resamples=resamples,
         seed=seed,
     )
+
+
+@dataclass(frozen=True)
+class _Orders:
+    """Who stands above whom in one setting."""
+
+    levels: Mapping[str, Estimate]
+    """By model."""
+    signs: Floats
+    """1 where the second model of a pair stands above the first, -1 the reverse: (1 + resamples, pairs)."""
+    known: NDArray[np.bool_]
+    """Whether there is an interval of the difference: (pairs,)."""
+    counted: float
+    """Of how many cases the orders are."""
+    cases: int
+    turns: int
+    left_out: int
+
+
+def _orders(rows: Rows, cases: Sequence[str], clusters: Clusters, *, resamples: int, seed: int) -> _Orders:
+    """The orders in one setting, which need not have all the cases that are drawn."""
+    scores = _scores(rows, cases)
+    common = _in_common(scores)
+    first, second = np.triu_indices(len(scores), 1)
+    ratios = {"al": Ratio.of(common), "gains": Ratio.of(common[second] - common[first])}
+    drawn = resample(ratios, clusters, resamples=resamples, seed=seed)
+    met = {row.case for of_model in rows.values() for row in of_model}
+    here = np.array([case in met for case in cases])
+    levels, gains = (_of_cases(mean_over_turns(drawn[name]), here) for name in ("al", "gains"))
+    draws = calibrated(gains, clusters.of(here))
+    turns = len(met) * scores.shape[2]
+    return _Orders(
+        levels=dict(zip(rows, estimates_of(levels, clusters.of(here), bounds=SCALE), strict=True)),
+        signs=np.where(np.abs(draws) < _NO_DIFFERENCE, 0.0, np.sign(draws)),
+        known=np.array([one.low is not None for one in percentiles(draws, gains.counted)]),
+        counted=float(gains.counted.max()),
+        cases=len(met),
+        turns=turns,
+        left_out=turns - int((~np.isnan(common)).any(0).sum()),
+    )
+
+
+def _of_cases(drawn: Drawn, kept: NDArray[np.bool_]) -> Drawn:
+    """The same, if those who are not kept add nothing to it."""
+    return Drawn(draws=drawn.draws, influence=drawn.influence[kept], counted=drawn.counted)
+
+
+def _in_common(scores: Floats) -> Floats:
+    """The scores at the turns at which all models have one, except those that have none at all."""
+    judged = ~np.isnan(scores).all((1, 2))
+    lacking = np.isnan(scores[judged]).any(0)
+    return np.where(lacking, np.nan, scores)
+
+
+def _agreement(one: _Orders, other: _Orders) -> Estimate:
+    """Tau of two settings; it has an interval where all its orders have one."""
+    taus = _taus(one.signs, other.signs)[:, None]
+    counted = min(one.counted, other.counted) if one.known.all() and other.known.all() else 0.0
+    return percentiles(taus, np.array([counted]), steps=True)[0]
 
 
 def kendall_tau_b(one: Sequence[float], other: Sequence[float]) -> float | None:
@@ -147,66 +222,64 @@ def kendall_tau_b(one: Sequence[float], other: Sequence[float]) -> float | None:
     The pairs in the same order minus those in the reverse order, over the geometric mean of the pairs that are not tied
     in the one and in the other (Kendall, Biometrika 33, 1945).
     """
-    tau = _taus(np.array([one], dtype=np.float64), np.array([other], dtype=np.float64))[0]
+    pairs = np.triu_indices(len(one), 1)
+    both = (np.array(values, dtype=np.float64) for values in (one, other))
+    tau = _taus(*(np.sign(values[pairs[1]] - values[pairs[0]])[None] for values in both))[0]
     return None if np.isnan(tau) else float(tau)
 
 
 def _taus(one: Floats, other: Floats) -> Floats:
-    """Tau-b of each row of two arrays (draws, models); NaN where it is undefined."""
-    first, second = np.triu_indices(one.shape[1], 1)
-    orders = [np.sign(levels[:, first] - levels[:, second]) for levels in (one, other)]
-    agreed = (orders[0] * orders[1]).sum(1)
-    untied = np.sqrt((orders[0] ** 2).sum(1) * (orders[1] ** 2).sum(1))
+    """Tau-b of each row of two arrays of orders, (draws, pairs); NaN where it is undefined."""
+    agreed = (one * other).sum(1)
+    untied = np.sqrt((one**2).sum(1) * (other**2).sum(1))
     taus: Floats = np.divide(agreed, untied, out=np.full_like(agreed, np.nan), where=untied > 0)
     return taus
 
 
-def _scores(rows: Rows, models: Sequence[str], cases: Sequence[str]) -> Floats:
+def _scores(rows: Rows, cases: Sequence[str]) -> Floats:
     """The scores of (models, cases, turns), NaN for missing."""
     place = {case: index for index, case in enumerate(cases)}
-    turns = max(row.turn for name in models for row in rows[name])
-    scores = np.full((len(models), len(cases), turns), np.nan)
-    for index, name in enumerate(models):
-        for row in rows[name]:
+    turns = max(row.turn for of_model in rows.values() for row in of_model)
+    scores = np.full((len(rows), len(cases), turns), np.nan)
+    for index, of_model in enumerate(rows.values()):
+        for row in of_model:
             if row.verdict is not None and not row.repeat:
                 scores[index, place[row.case], row.turn - 1] = row.verdict.score
     return scores
 
 
-def _ranking(setting: str, rows: Rows, models: Sequence[str], levels: Drawn, clusters: Clusters) -> Ranking:
-    shares = _shares(levels.draws[1:])
+def _ranking(setting: str, orders: _Orders) -> Ranking:
+    ranked = [place for place, level in enumerate(orders.levels.values()) if level.value is not None]
+    shares = dict(zip(ranked, _shares(orders, ranked), strict=True))
     ranks = [
-        Rank(model=name, level=level, shares=tuple(map(float, shares[index])))
-        for index, (name, level) in enumerate(zip(models, estimates_of(levels, clusters), strict=True))
+        Rank(model=name, level=level, shares=tuple(map(float, shares.get(place, ()))))
+        for place, (name, level) in enumerate(orders.levels.items())
     ]
     ordered = sorted(ranks, key=lambda one: -np.inf if one.level.value is None else one.level.value, reverse=True)
-    cases = len({row.case for name in models for row in rows[name]})
-    return Ranking(setting=setting, cases=cases, ranks=tuple(ordered))
+    return Ranking(
+        setting=setting, cases=orders.cases, ranks=tuple(ordered), turns=orders.turns, left_out=orders.left_out
+    )
 
 
-def _shares(levels: Floats) -> Floats:
-    """How often each model has each rank: (draws, models) -> (models, ranks), without ranks where no draw is whole."""
-    whole = levels[~np.isnan(levels).any(1)]
-    models = levels.shape[1]
-    if not len(whole):
-        return np.zeros((models, 0))
-    above = (whole[:, None, :] > whole[:, :, None]).sum(2)
-    tied = (whole[:, None, :] == whole[:, :, None]).sum(2)
-    held = [((above <= rank) & (rank < above + tied)) / tied for rank in range(models)]
+def _shares(orders: _Orders, ranked: Sequence[int]) -> Floats:
+    """How often each model has each rank, (models, ranks); without ranks where an order is not known.
+
+    A model's place is by how many stand below it less how many above: models whose orders go round in a circle share.
+    """
+    first, second = np.triu_indices(len(orders.levels), 1)
+    pairs = np.flatnonzero(np.isin(first, ranked) & np.isin(second, ranked))
+    whole = ~np.isnan(orders.signs[1:, pairs]).any(1)
+    if len(ranked) < 2 or not orders.known[pairs].all() or not whole.any():
+        return np.zeros((len(ranked), 0))
+    wins = np.zeros((len(orders.levels), len(pairs)))
+    wins[second[pairs], np.arange(len(pairs))] = 1.0
+    wins[first[pairs], np.arange(len(pairs))] = -1.0
+    won = (orders.signs[1:, pairs][whole] @ wins.T)[:, ranked]
+    above = (won[:, None, :] > won[:, :, None]).sum(2)
+    tied = (won[:, None, :] == won[:, :, None]).sum(2)
+    held = [((above <= rank) & (rank < above + tied)) / tied for rank in range(len(ranked))]
     shares: Floats = np.stack(held, axis=2).mean(0)
     return shares
-
-
-def _interval(draws: Floats, *, paired: bool) -> Estimate:
-    """The first draw as the value, percentiles of the others as its interval."""
-    if np.isnan(draws[0]):
-        return Estimate()
-    rest = draws[1:]
-    defined = rest[~np.isnan(rest)]
-    if not paired or not defined.size or defined.size < (1 - _MOST_UNDEFINED) * rest.size:
-        return Estimate(value=float(draws[0]))
-    low, high = np.quantile(defined, [_TAIL, 1 - _TAIL])
-    return Estimate(value=float(draws[0]), low=float(low), high=float(high))
 
 
 def stability_table(found: Stability) -> Table:
@@ -221,6 +294,8 @@ def stability_table(found: Stability) -> Table:
             level = number(rank.level.value)
             table.add_row(str(place), Text(rank.model), level, _ends(rank.level), best, number(rank.expected, 1))
         whole.add_row(table)
+        if ranking.left_out:
+            whole.add_row(Text(_left_out(ranking), style="dim"))
     if found.agreements:
         table = Table(title="Do they agree on the order?", box=box.HORIZONTALS, padding=(0, 1))
         for name in ("", "", "Kendall's tau-b", "95 %"):
@@ -231,7 +306,14 @@ def stability_table(found: Stability) -> Table:
     return whole
 
 
+def _left_out(ranking: Ranking) -> str:
+    return (
+        f"{ranking.left_out:,} of {ranking.turns:,} turns are left out, because not every model has a verdict there: "
+        "models are ranked by what all of them have."
+    )
+
+
 def _ends(estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
         return ""
-    return f"{number(estimate.low)} to {number(estimate.high)}"
+    return interval(estimate.low, estimate.high)

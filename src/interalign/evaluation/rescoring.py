@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from rich.table import Table
@@ -19,11 +19,12 @@ from rich.text import Text
 
 from interalign.conversations.side_by_side import as_done
 from interalign.conversations.tree import Fault
-from interalign.errors import InputError, InteralignError, StopWork, StorageError
+from interalign.errors import InputError, InteralignError, ModelError, StopWork, StorageError
 from interalign.evaluation.benchmark import BenchmarkConfig, claims_undisclosed, line_up, uptake
 from interalign.evaluation.groups import clusters_of_people
 from interalign.evaluation.judging.agreement import spearman
-from interalign.evaluation.judging.resampling import floats, interval, mean_interval
+from interalign.evaluation.judging.resampling import Places, floats, interval, mean_interval
+from interalign.evaluation.notation import interval as ends
 from interalign.evaluation.notation import number
 from interalign.evaluation.ranking import stability
 from interalign.evaluation.rows import Counterfactual, TurnRow
@@ -32,7 +33,7 @@ from interalign.messages import Chat, Message, Value
 from interalign.personas.persona import Persona
 from interalign.roles.judge import Judge, Verdict
 from interalign.roles.ledger import Disclosure
-from interalign.roles.llm.player import all_or_first_error
+from interalign.roles.llm.player import RoleFailure, all_or_first_error
 from interalign.run import derive_seed
 
 __all__ = ["JudgeAgreement", "agreement_table", "judge_agreement", "rescored"]
@@ -57,7 +58,8 @@ class JudgeAgreement(Value):
     difference: Estimate
     """The second's score minus the first's, on average."""
     tau: Estimate
-    """Kendall's tau-b of the two rankings of the models by mean AL; undefined with one model."""
+    """Kendall's tau-b of the two rankings of the models by mean AL, over the replies that both have scored; undefined
+    with one model."""
 
 
 async def rescored(
@@ -71,7 +73,7 @@ async def rescored(
 ) -> list[TurnRow]:
     """The rows of one model with the verdicts of another judge; everything else in them stays.
 
-    Judged are the reply, the reply under the stranger's persona (where this was done before) and those of controls.
+    Judged are the reply and those of controls, and under the stranger's persona those that were judged so before.
     Helpfulness and induction are not the judge's, and are kept. A verdict that the judge cannot give is missing.
 
     Args:
@@ -95,7 +97,7 @@ async def rescored(
             f"{len(absent)} of the people in the results are not among the cases of the run; the first is {absent[0]}.",
             mend="put back the persona file that the evaluation was made with.",
         )
-    swapping = any(row.swapped is not None for row in rows)
+    swapping = any(row.swapped is not None or "swapped" in row.missing for row in rows)
     talks: defaultdict[tuple[str, int], list[TurnRow]] = defaultdict(list)
     for row in rows:
         talks[row.case, row.repeat].append(row)
@@ -156,38 +158,47 @@ class _Place:
     found: list[Fault]
     """What was wrong with the judge's answers."""
 
-    async def verdict(self, persona: Persona, reply: str) -> Verdict | None:
-        """None where the judge has none to give, or does not answer."""
+    async def judged(self, what: str, persona: Persona, reply: str, missing: dict[str, str]) -> Verdict | None:
+        """None where the judge has no verdict, or does not answer; `missing` takes up why, by what it is about."""
         try:
             return await self.judge.score(persona, self.chat, reply, self.ledger, self.seed)
         except (StopWork, StorageError):
             raise
         except InteralignError as error:
-            turn = self.ledger[-1].turn
-            self.found.append(Fault(role="judge", turn=turn, check="no answer", attempt=0, text=str(error)))
+            turn, check = self.ledger[-1].turn, "unreadable" if isinstance(error, RoleFailure) else "no answer"
+            self.found.append(Fault(role="judge", turn=turn, check=check, attempt=0, text=str(error)))
+            missing[what] = error.cause if isinstance(error, ModelError) else "call failed"
             return None
+
+    async def control(self, one: Counterfactual, persona: Persona, stranger: Persona | None) -> Counterfactual:
+        """A control's reply judged anew, and under the stranger's persona where it was before."""
+        missing: dict[str, str] = {}
+        asked = [self.judged("verdict", persona, one.reply, missing)]
+        if stranger is not None and (one.swapped is not None or "swapped" in one.missing):
+            asked.append(self.judged("swapped", stranger, one.reply, missing))
+        verdict, swapped = (*await all_or_first_error(asked), None)[:2]
+        return Counterfactual(reply=one.reply, verdict=verdict, swapped=swapped, missing=dict(sorted(missing.items())))
 
 
 async def _row(
     row: TurnRow, persona: Persona, stranger: Persona | None, place: _Place, on_row: Callable[[], None] | None
 ) -> TurnRow:
     if row.failure is None:
-        others = list(row.controls)
-        asked = [place.verdict(one, row.reply) for one in (persona, stranger) if one is not None]
-        asked += [place.verdict(persona, row.controls[name].reply) for name in others]
+        missing = {what: why for what, why in row.missing.items() if what not in ("verdict", "swapped")}
+        asked: list[Awaitable[Any]] = [place.judged("verdict", persona, row.reply, missing)]
+        asked += [] if stranger is None else [place.judged("swapped", stranger, row.reply, missing)]
+        asked += [place.control(one, persona, stranger) for one in row.controls.values()]
         verdict, *more = await all_or_first_error(asked)
         swapped = None if stranger is None else more.pop(0)
-        controls = {
-            name: Counterfactual(reply=row.controls[name].reply, verdict=one)
-            for name, one in zip(others, more, strict=True)
-        }
         row = row.model_copy(
             update={
                 "verdict": verdict,
                 "swapped": swapped,
                 "uptake": uptake(row.disclosure, verdict),
                 "mind_reading": claims_undisclosed(verdict),
-                "controls": controls,
+                "controls": dict(zip(row.controls, more, strict=True)),
+                # In whatever order the answers came.
+                "missing": dict(sorted(missing.items())),
                 # Those of the first judge are its own.
                 "faults": (*(fault for fault in row.faults if fault.role != "judge"), *place.found),
             }
@@ -224,12 +235,11 @@ def judge_agreement(
     ]
     both = [(case, one.score, other.score) for case, one, other in pairs if one and other]
     first, second = floats(one for _, one, _ in both), floats(other for _, _, other in both)
-    clusters = _shared([case for case, _, _ in both], people or {})
+    cases = [case for case, _, _ in both]
+    shared = clusters_of_people(list(dict.fromkeys(cases)), people or {})
     names = [name for name in before if ranked is None or name in ranked]
-    settings = {"before": {name: before[name] for name in names}, "after": {name: after[name] for name in names}}
-    orders = stability(settings, people=people, seed=seed) if len(names) > 1 else None
 
-    def correlation(places: np.ndarray[tuple[int], np.dtype[np.intp]]) -> float:
+    def correlation(places: Places) -> float:
         found = spearman(list(first[places]), list(second[places]))
         return np.nan if found is None else found
 
@@ -237,19 +247,27 @@ def judge_agreement(
         replies=len(both),
         lost=sum(one is not None and other is None for _, one, other in pairs),
         gained=sum(one is None and other is not None for _, one, other in pairs),
-        spearman=interval(correlation, *clusters, resamples=_RESAMPLES, seed=seed),
-        difference=mean_interval(list(second - first), *clusters, resamples=_RESAMPLES, seed=seed),
-        tau=orders.agreements[0].tau if orders else Estimate(),
+        spearman=interval(correlation, cases, shared=shared, bounds=(-1, 1), resamples=_RESAMPLES, seed=seed),
+        difference=mean_interval(list(second - first), cases, shared=shared, resamples=_RESAMPLES, seed=seed),
+        tau=_tau({name: (before[name], after[name]) for name in names}, people, seed),
     )
 
 
-def _shared(cases: Sequence[str], people: Mapping[str, Persona]) -> list[list[int]]:
-    """For each reply what it shares with others: its profile and its personality, or else its case."""
-    place = {case: index for index, case in enumerate(dict.fromkeys(cases))}
-    clusters = clusters_of_people(list(place), people)
-    if clusters.dimensions:
-        return [[int(labels[place[case]]) for case in cases] for labels in clusters.dimensions]
-    return [[place[case] for case in cases]]
+def _tau(
+    rows: Mapping[str, tuple[Sequence[TurnRow], Sequence[TurnRow]]], people: Mapping[str, Persona] | None, seed: int
+) -> Estimate:
+    """Of the rankings before and after, over the same replies."""
+    if len(rows) < 2:
+        return Estimate()
+    before = {name: _where_scored(one, other) for name, (one, other) in rows.items()}
+    after = {name: _where_scored(other, one) for name, (one, other) in rows.items()}
+    return stability({"before": before, "after": after}, people=people, seed=seed).agreements[0].tau
+
+
+def _where_scored(rows: Sequence[TurnRow], others: Sequence[TurnRow]) -> list[TurnRow]:
+    """The rows, without a verdict where the others have none."""
+    scored = {_key(other) for other in others if other.verdict is not None}
+    return [row if _key(row) in scored else row.model_copy(update={"verdict": None}) for row in rows]
 
 
 def agreement_table(found: JudgeAgreement) -> Table:
@@ -272,4 +290,4 @@ def _told(estimate: Estimate, *, signed: bool = False) -> str:
     value = number(estimate.value, signed=signed)
     if estimate.low is None or estimate.high is None:
         return value
-    return f"{value} ({number(estimate.low, signed=signed)} to {number(estimate.high, signed=signed)})"
+    return f"{value} ({ends(estimate.low, estimate.high, signed=signed)})"

@@ -47,6 +47,10 @@ class Counterfactual(Value):
 
     reply: str
     verdict: Verdict | None = None
+    swapped: Verdict | None = None
+    """The verdict on the same reply under another person's persona, where it is asked for."""
+    missing: dict[str, str] = Field(default_factory=dict)
+    """Why a verdict that was asked for is not there, as in a row."""
 
 
 class TurnRow(Value):
@@ -79,3 +83,10 @@ class TurnRow(Value):
     """What was wrong with tries of the user's message, whoever played the user; none of it is the model's fault."""
     failure: str | None = None
     """Why the turn could not be played."""
+    missing: dict[str, str] = Field(default_factory=dict)
+    """Why what was asked for is not there: by the field's name a few words, the same ones wherever the reason is the
+    same, as in {"verdict": "no JSON"}; of a control that is not there by `controls.` and its name. A judge that gave
+    no reason has none here, and older rows tell none."""
+    cut_at: Annotated[int, Field(ge=0)] | None = None
+    """At how many tokens the reply was cut, before its model had come to the end; 0 where it was not cut, None where
+    that is not known."""

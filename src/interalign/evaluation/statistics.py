@@ -1,4 +1,4 @@
-"""Intervals and p-values by a seeded bootstrap, the same resamples for every model.
+"""Intervals and p-values by a seeded bootstrap, the same resamples for every model: the one rule of this package.
 
 A case is one persona; its turns are not independent, so whole cases are drawn with replacement. Where cases share
 profiles or personalities, profiles are drawn and personalities are drawn, and a case counts as often as both together
@@ -15,9 +15,10 @@ statistic, and the tails of Student's distribution with its degrees of freedom, 
 1959). The intervals are percentiles of these draws, of 95 %. In simulations of 20 profiles x 5 personalities they cover
 the truth in 93 to 97.5 % (see the tests); with fewer than five clusters that differ much they cover less.
 
-R2 and N-IR are skewed and bounded: they are taken from curves that are spread like the slope, and their intervals need
-not be centred on the value. Medians are taken from the draws as they are. Where fewer than ten cases do not differ at
-all there is no interval.
+What is no smooth function of the scores is made of draws that have been spread so, as the order of models is of those
+of their differences (see `ranking`). R2 and N-IR are skewed and bounded: they are taken from curves that are spread
+like the slope, and their intervals need not be centred on the value. Medians are taken from the draws as they are.
+Where fewer than ten cases do not differ at all there is no interval.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ __all__ = [
     "Ratio",
     "Samples",
     "bootstrap",
+    "calibrated",
+    "case_weights",
     "difference_of",
     "estimate_of",
     "estimates_of",
@@ -49,6 +52,8 @@ __all__ = [
     "medians",
     "model_estimates",
     "pair_estimates",
+    "percentiles",
+    "relative_to",
     "resample",
     "slope_over_turns",
     "students",
@@ -56,7 +61,7 @@ __all__ = [
 
 LEVEL = 0.95
 
-_PAIRS = "pairs"
+_GAINS, _LEVELS = "gains", "levels"
 
 # A statistic that many resamples leave undefined has no honest percentile: the defined ones are a selection.
 _MOST_UNDEFINED = 0.05
@@ -91,7 +96,8 @@ class Estimate(Value):
 class ModelEstimates(Value):
     """Every statistic of one model. The differences are paired, and None for the baseline itself.
 
-    A paired difference is of the replies that both models have a score for.
+    A paired difference is of the replies that both models have a score for, and so is the relative one: mean AL by that
+    of the baseline, less 1, both of these replies.
     """
 
     al: tuple[Estimate, ...]
@@ -103,6 +109,7 @@ class ModelEstimates(Value):
     uptake: Estimate
     difference: Estimate | None = None
     ir_difference: Estimate | None = None
+    relative: Estimate | None = None
 
 
 class PairEstimates(Value):
@@ -145,13 +152,19 @@ class Samples:
 
         A difference, like the gap, is of the replies for which both scores are there.
         """
-        firsts, seconds = ([pair[side] for pair in self.pairs] for side in (0, 1))
+        first, second = (self.scores[[pair[side] for pair in self.pairs]] for side in (0, 1))
         return {
             "al": Ratio.of(self.scores),
             "gap": Ratio.of(self.scores - self.swapped),
             "uptake": Ratio.of(self.uptake).over_all_turns,
-            _PAIRS: Ratio.of(self.scores[seconds] - self.scores[firsts]),
+            _GAINS: Ratio.of(second - first),
         }
+
+    def ratios_against(self, baseline: int | None) -> dict[str, Ratio]:
+        """The same, and what the baseline got per turn for the replies for which each model has a score, too."""
+        if baseline is None:
+            return self.ratios
+        return {**self.ratios, _LEVELS: Ratio.of(np.where(np.isnan(self.scores), np.nan, self.scores[baseline]))}
 
     @property
     def pairs(self) -> list[tuple[int, int]]:
@@ -212,19 +225,17 @@ def bootstrap(
 
     Mean AL and gap are means over turns of means over cases; uptake is a share of all reactions.
     """
-    drawn = resample(samples.ratios, samples.clusters, resamples=resamples, seed=seed)
+    drawn = resample(samples.ratios_against(baseline), samples.clusters, resamples=resamples, seed=seed)
     return model_estimates(drawn, samples, baseline)
 
 
 def model_estimates(
     drawn: Mapping[str, Drawn], samples: Samples, baseline: int | None = None
 ) -> tuple[ModelEstimates, ...]:
-    """The same as `bootstrap` from resamples that have been drawn: of `samples.ratios` at least."""
+    """The same as `bootstrap` from resamples that have been drawn: of `samples.ratios_against` at least."""
     return tuple(
-        _of_model(
-            {name: drawn[name].model(model) for name in ("al", "gap", "uptake")},
-            samples,
-            None if baseline is None or baseline == model else difference_of(drawn, samples, baseline, model),
+        _of_model({name: drawn[name].model(model) for name in ("al", "gap", "uptake")}, samples).model_copy(
+            update={} if baseline is None or baseline == model else _against(drawn, samples, baseline, model)
         )
         for model in range(len(samples.scores))
     )
@@ -239,19 +250,26 @@ def difference_of(drawn: Mapping[str, Drawn], samples: Samples, first: int, seco
         first: place of the one model.
         second: place of another.
     """
-    gains, pairs = drawn[_PAIRS], samples.pairs
-    if first < second:
-        return gains.model(pairs.index((first, second)))
-    return -gains.model(pairs.index((second, first)))
+    gains = drawn[_GAINS].model(samples.pairs.index((min(first, second), max(first, second))))
+    return gains if first < second else -gains
 
 
-def _of_model(drawn: Mapping[str, Drawn], samples: Samples, gain: Drawn | None) -> ModelEstimates:
+def _against(drawn: Mapping[str, Drawn], samples: Samples, baseline: int, model: int) -> dict[str, Estimate]:
+    """The fields of `ModelEstimates` that are differences to the baseline."""
+    gain, level = difference_of(drawn, samples, baseline, model), drawn[_LEVELS].model(model)
+    mean = mean_over_turns(gain)
+    difference, ir_difference = estimates_of(_together(mean, slope_over_turns(gain)), samples.clusters, tested=True)
+    return {
+        "difference": difference,
+        "ir_difference": ir_difference,
+        "relative": estimate_of(relative_to(mean_over_turns(level), mean), samples.clusters),
+    }
+
+
+def _of_model(drawn: Mapping[str, Drawn], samples: Samples) -> ModelEstimates:
     clusters, scale = samples.clusters, samples.scale
     al, slope = drawn["al"], slope_over_turns(drawn["al"])
     r2, n_ir = _shapes(al, slope, clusters)
-    differences: tuple[Estimate | None, ...] = (None, None)
-    if gain is not None:
-        differences = estimates_of(_together(mean_over_turns(gain), slope_over_turns(gain)), clusters, tested=True)
     ir, gap = estimates_of(_together(slope, mean_over_turns(drawn["gap"])), clusters)
     return ModelEstimates(
         al=estimates_of(al, clusters, bounds=scale),
@@ -261,8 +279,6 @@ def _of_model(drawn: Mapping[str, Drawn], samples: Samples, gain: Drawn | None) 
         n_ir=n_ir,
         gap=gap,
         uptake=estimates_of(drawn["uptake"], clusters, bounds=(0, 1))[0],
-        difference=differences[0],
-        ir_difference=differences[1],
     )
 
 
@@ -299,7 +315,7 @@ def resample(
     """Every ratio per model and turn, (models, turns), in the sample and in all resamples of its cases."""
     cases = next(iter(ratios.values())).sums.shape[1]
     parts: dict[str, list[Floats]] = {name: [] for name in ratios}
-    for weights in _weights(cases, clusters, resamples, seed):
+    for weights in case_weights(cases, clusters, resamples, seed):
         for name, ratio in ratios.items():
             parts[name].append(_weighted_ratio(weights, ratio))
     draws = {name: np.concatenate(of_name) for name, of_name in parts.items()}
@@ -313,7 +329,7 @@ def resample(
     }
 
 
-def _weights(cases: int, clusters: Clusters, resamples: int, seed: int) -> Iterator[Floats]:
+def case_weights(cases: int, clusters: Clusters, resamples: int, seed: int) -> Iterator[Floats]:
     """How often each case is drawn: blocks of (draws, cases), all ones first."""
     yield np.ones((1, cases))
     generator = np.random.default_rng(seed)
@@ -363,6 +379,16 @@ def mean_over_turns(levels: Drawn) -> Drawn:
     return Drawn(draws=draws, influence=(levels.influence * shares).sum(-1), counted=levels.counted.max(-1))
 
 
+def relative_to(level: Drawn, gain: Drawn) -> Drawn:
+    """A gain as a share of the level that it adds to, both of the same replies; undefined where that is not above 0.
+
+    One statistic, or one for each model.
+    """
+    draws = gain.draws / np.where(level.draws > 0, level.draws, np.nan)
+    influence = (gain.influence - draws[0] * level.influence) / np.where(level.draws[0] > 0, level.draws[0], np.nan)
+    return Drawn(draws=draws, influence=np.nan_to_num(influence), counted=gain.counted)
+
+
 def slope_over_turns(levels: Drawn) -> Drawn:
     """IR over the turns, the last axis: a weighted sum of the defined ones, so its influence is that sum of theirs."""
     seen = ~np.isnan(levels.draws[0])
@@ -383,7 +409,7 @@ def _shapes(al: Drawn, slope: Drawn, clusters: Clusters) -> tuple[Estimate, Esti
     ir, span = slopes(curves), spans(curves)
     n_ir = np.divide(ir, span, out=np.full_like(ir, np.nan), where=span > 0)
     cases = np.full(2, al.counted.max())
-    r2, normalised = _percentiles(np.stack([determinations(curves), n_ir], axis=1), cases)
+    r2, normalised = percentiles(np.stack([determinations(curves), n_ir], axis=1), cases)
     return r2, normalised
 
 
@@ -412,14 +438,17 @@ def estimates_of(
         bounds: what the statistics cannot pass, so their intervals do not either.
         tested: whether p-values are wanted.
     """
-    draws = _calibrated(statistics, clusters)
+    draws = calibrated(statistics, clusters)
     if bounds is not None:
         draws = np.clip(draws, *bounds)
-    return _percentiles(draws, statistics.counted, tested=tested)
+    return percentiles(draws, statistics.counted, tested=tested)
 
 
-def _calibrated(statistics: Drawn, clusters: Clusters) -> Floats:
-    """The draws with the spread and the tails that crossed random effects ask for; row 0 stays."""
+def calibrated(statistics: Drawn, clusters: Clusters) -> Floats:
+    """The draws of several statistics, the last axis, with the spread and tails that crossed random effects ask for.
+
+    Row 0, the sample itself, stays as it is.
+    """
     spread = spread_of(statistics.influence, clusters)
     draws, value = statistics.draws, statistics.draws[0]
     scatter = _scatter(draws)
@@ -447,31 +476,34 @@ def students(normal: Floats, freedom: Floats) -> Floats:
     return np.asarray(np.sign(normal) * np.sqrt(free * np.expm1(scaled**2 / free)))
 
 
-def _percentiles(draws: Floats, cases: Floats, *, tested: bool = False) -> tuple[Estimate, ...]:
-    """Row 0 as the values, percentiles of the other rows as the intervals; `cases` is of how many each value is.
+def percentiles(draws: Floats, cases: Floats, *, tested: bool = False, steps: bool = False) -> tuple[Estimate, ...]:
+    """Row 0 as the values, percentiles of the other rows as the intervals.
 
     One case alone has no interval, nor have few that do not differ at all.
+
+    Args:
+        draws: (1 + resamples, statistics), NaN where a resample leaves one undefined.
+        cases: of how many cases each statistic is, (statistics,).
+        tested: whether p-values are wanted.
+        steps: whether the statistics have few possible values, so that equal draws do not mean that cases are equal.
     """
-    rest = draws[1:]
-    undefined = np.isnan(rest).mean(0) if len(rest) else np.ones(draws.shape[1])
-    sure = (undefined <= _MOST_UNDEFINED) & ~np.isnan(draws[0]) & (cases > 1)
-    ends = np.full((2, draws.shape[1]), np.nan)
-    tail = (1 - LEVEL) / 2
-    whole = sure & (undefined == 0)
-    ends[:, whole] = np.quantile(rest[:, whole], [tail, 1 - tail], axis=0)
-    for column in np.flatnonzero(sure & (undefined > 0)):
-        defined = rest[~np.isnan(rest[:, column]), column]
-        ends[:, column] = np.quantile(defined, [tail, 1 - tail])
-    sure &= (cases >= _FEWEST_EQUAL) | (ends[1] - ends[0] > _NO_WIDTH)
+    value, rest = draws[0], draws[1:]
+    undefined = np.isnan(rest).mean(0) if len(rest) else np.ones(len(value))
+    sure = (undefined <= _MOST_UNDEFINED) & ~np.isnan(value) & (cases > 1)
+    ends, tail = np.full((2, len(value)), np.nan), (1 - LEVEL) / 2
+    for column in np.flatnonzero(sure):
+        ends[:, column] = np.nanquantile(rest[:, column], [tail, 1 - tail])
+    sure &= steps | (cases >= _FEWEST_EQUAL) | (ends[1] - ends[0] > _NO_WIDTH)
     return tuple(
-        Estimate()
-        if np.isnan(value)
-        else Estimate(value=float(value))
-        if not known
-        else Estimate(
-            value=float(value), low=float(low), high=float(high), p=_p_value(rest[:, column]) if tested else None
+        Estimate(
+            value=float(value[column]),
+            low=float(ends[0, column]),
+            high=float(ends[1, column]),
+            p=_p_value(rest[:, column]) if tested else None,
         )
-        for column, (value, known, low, high) in enumerate(zip(draws[0], sure, *ends, strict=True))
+        if sure[column]
+        else Estimate(value=None if np.isnan(value[column]) else float(value[column]))
+        for column in range(len(value))
     )
 
 
@@ -490,10 +522,10 @@ def medians(values: Floats, clusters: Clusters, *, resamples: int = 10_000, seed
     """
     parts = [
         np.stack([_weighted_medians(weights, row) for row in values], axis=1)
-        for weights in _weights(values.shape[1], clusters, resamples, seed)
+        for weights in case_weights(values.shape[1], clusters, resamples, seed)
     ]
     draws = np.concatenate(parts)
-    return _percentiles(np.where(np.isinf(draws), np.nan, draws), (~np.isnan(values)).sum(1).astype(np.float64))
+    return percentiles(np.where(np.isinf(draws), np.nan, draws), (~np.isnan(values)).sum(1).astype(np.float64))
 
 
 def _weighted_medians(weights: Floats, values: Floats) -> Floats:

@@ -13,7 +13,7 @@ from itertools import combinations
 from typing import Literal, TypeAlias, TypedDict
 
 import numpy as np
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from interalign.errors import InputError
 from interalign.evaluation.crossed import Clusters, effects_of
@@ -30,13 +30,16 @@ from interalign.evaluation.measures import (
     case_means,
     counterfactuals_of,
     difference_bounds_of,
+    gaps_above,
     group_levels,
     induction_of,
+    mean_of,
     noise_floors,
     ratios_of,
     reached_of,
 )
 from interalign.evaluation.metrics import Floats
+from interalign.evaluation.missing import CutReplies, cut_replies, cut_warning, mend_of, most_often, reasons_of
 from interalign.evaluation.notation import number
 from interalign.evaluation.rows import TurnRow
 from interalign.evaluation.statistics import (
@@ -65,13 +68,15 @@ __all__ = [
 Kind: TypeAlias = Literal["model", "control"]
 
 _MOST_MISSING = 0.05
+_ABOVE = "gap above"
 
 
 class ModelSummary(Value):
     """All numbers of one model; None where not measured. `missing` counts the turns without a verdict.
 
-    `difference` and `ir_difference` are paired, against the baseline; `relative` is mean AL / baseline - 1. All three
-    are None for the baseline itself. `penalties` are mean points subtracted per judged reply, by kind.
+    `difference` and `ir_difference` are paired, against the baseline; `relative` is mean AL / baseline - 1, both of the
+    replies that both have a verdict on. All three are None for the baseline itself. `penalties` are mean points
+    subtracted per judged reply, by kind.
     """
 
     name: str
@@ -87,11 +92,13 @@ class ModelSummary(Value):
     uptake: Estimate
     difference: Estimate | None = None
     ir_difference: Estimate | None = None
-    relative: float | None = None
+    relative: Estimate | None = None
     penalties: dict[str, float] = Field(default_factory=dict)
     length_words: float | None = None
     missing_share: float | None = None
     """`missing` out of cases x turns."""
+    lacking: dict[str, int] = Field(default_factory=dict)
+    """Why verdicts are missing: how many by the reason, the commonest first; they add up to `missing`."""
     red: str | None = None
     """Why these numbers are not to be trusted, in a sentence: more than 5 % of the verdicts are missing."""
     bounds: Bounds | None = None
@@ -109,6 +116,20 @@ class ModelSummary(Value):
     counterfactuals: tuple[CounterfactualLevels, ...] = ()
     noise: NoiseFloor | None = None
     groups: tuple[GroupLevel, ...] = ()
+    gap_above: Estimate | None = None
+    """`gap` minus that of impersonal replies to the same people at the same turns, where there are any: what the judge
+    takes from any reply for a stranger is no personalization. See `measures.gaps_above`."""
+
+    cut: CutReplies | None = None
+    """How many replies were cut at max_tokens; None where it is not known."""
+    warning: str | None = None
+    """What else is to be known before the numbers are used, in a sentence: more than 5 % of the replies were cut."""
+
+    @field_validator("relative", mode="before")
+    @classmethod
+    def _as_estimate(cls, relative: object) -> object:
+        """Summaries of earlier versions hold it without an interval."""
+        return {"value": relative} if isinstance(relative, int | float) else relative
 
 
 class PairDifference(PairEstimates):
@@ -143,6 +164,8 @@ class Summary(Value):
     pairs: tuple[PairDifference, ...] = ()
     profiles: int | None = None
     personalities: int | None = None
+    notes: tuple[str, ...] = ()
+    """What a reader must know of how the numbers came about, in sentences."""
 
     def model(self, name: str) -> ModelSummary:
         """The model of this name.
@@ -233,7 +256,13 @@ class _Found:
             for name in ("mind_reading", "helpfulness", "precision", "recall")
             if name in extra
         }
-        ratios = {**self.samples.ratios, **extra, **whole}
+        above = gaps_above(self._first, self._controls, self._place, self.turns)
+        ratios = {
+            **self.samples.ratios_against(self._base),
+            **extra,
+            **whole,
+            **({} if above is None else {_ABOVE: above}),
+        }
         return resample(ratios, self.samples.clusters, resamples=self._resamples, seed=self._seed)
 
     def models(self) -> tuple[ModelSummary, ...]:
@@ -244,7 +273,7 @@ class _Found:
         noise = noise_floors(list(self._rows.values()), self._place, clusters, **chance)
         groups = group_levels(scores, self._cases, self._people, clusters, **chance)
         return tuple(
-            self._model(index, estimates[index], estimates[self._base].mean_al.value).model_copy(
+            self._model(index, estimates[index]).model_copy(
                 update={
                     "reached": reached[index] if estimates[index].mean_al.value is not None else None,
                     "noise": noise[index],
@@ -254,11 +283,10 @@ class _Found:
             for index in range(len(self._names))
         )
 
-    def _model(self, index: int, estimates: ModelEstimates, baseline: float | None) -> ModelSummary:
+    def _model(self, index: int, estimates: ModelEstimates) -> ModelSummary:
         name, scores, clusters = self._names[index], self.samples.scores[index], self.samples.clusters
-        level = estimates.mean_al.value
-        comparable = level is not None and baseline is not None and estimates.difference is not None
         missing = int(np.isnan(scores).sum())
+        lacking, cut = reasons_of(self._first[name], scores.size), cut_replies(self._first[name])
         base = self.samples.scores[self._base]
         return ModelSummary(
             name=name,
@@ -266,18 +294,21 @@ class _Found:
             cases=len(scores),
             missing=missing,
             missing_share=missing / scores.size,
-            red=_red(name, scores),
+            lacking=lacking,
+            red=_red(name, scores, lacking),
+            cut=cut,
+            warning=cut_warning(name, cut),
             bounds=bounds_of(scores) if missing else None,
             difference_bounds=_difference_bounds(base, scores) if index != self._base else None,
             case_sd=_deviation(case_means(scores)),
             **{field: getattr(estimates, field) for field in ModelEstimates.model_fields},
-            relative=level / baseline - 1 if comparable and level is not None and baseline is not None else None,
             penalties=_penalties(self._first[name]),
             length_words=_length(self._first[name]),
             mind_reading=self._rate(index, "all_mind_reading", (0, 1)),
             helpfulness=self._rate(index, "all_helpfulness", SCALE),
             induction=induction_of(self._drawn, index, clusters),
             counterfactuals=counterfactuals_of(self._drawn, index, clusters),
+            gap_above=mean_of(self._drawn[_ABOVE], index, clusters) if _ABOVE in self._drawn else None,
         )
 
     def _rate(self, index: int, name: str, bounds: tuple[float, float]) -> Estimate | None:
@@ -322,14 +353,16 @@ def _deviation(values: Floats) -> float | None:
     return float(known.std(ddof=1)) if len(known) > 1 else None
 
 
-def _red(name: str, scores: Floats) -> str | None:
+def _red(name: str, scores: Floats, lacking: Mapping[str, int]) -> str | None:
     share = float(np.isnan(scores).mean())
     if share <= _MOST_MISSING:
         return None
-    bounds = bounds_of(scores)
+    bounds, mend = bounds_of(scores), mend_of(lacking)
+    why = most_often(lacking)
     return (
         f"{share:.1%} of the verdicts on {name} are missing, and what is missing need not be like the rest: its mean "
-        f"AL would be {number(bounds.low)} if they were all the lowest score, and {number(bounds.high)} if the highest."
+        f"AL would be {number(bounds.low)} if they were all the lowest score, and {number(bounds.high)} if the "
+        f"highest. {why[:1].upper()}{why[1:]}{f'; to mend it, {mend}' if mend else ''}."
     )
 
 

@@ -15,7 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from interalign.evaluation.legend import meanings
-from interalign.evaluation.measures import Bounds
+from interalign.evaluation.measures import IMPERSONAL, Bounds
 from interalign.evaluation.notation import (
     UNDEFINED,
     ends_and_middle,
@@ -59,6 +59,7 @@ def table(summary: Summary, width: int = 80) -> Table:
     grids += [grid for grid in _grids_beside(summary) if grid.rows]
     parts: list[RenderableType] = [_terminal_table(grid) for grid in grids]
     parts += [Text(model.red, style="bold red") for model in summary.models if model.red]
+    parts += [Text(note, style="yellow") for note in _notes(summary)]
     parts += [_legend(summary, grids), Text(footnote(summary), style="dim")]
     whole = Table.grid()
     for place, part in enumerate(parts):
@@ -66,6 +67,11 @@ def table(summary: Summary, width: int = 80) -> Table:
             whole.add_row("")
         whole.add_row(part)
     return whole
+
+
+def _notes(summary: Summary) -> list[str]:
+    """What is to be known before the numbers are used."""
+    return [*(model.warning for model in summary.models if model.warning), *summary.notes]
 
 
 def _shown_columns(summary: Summary, width: int) -> _Columns:
@@ -155,6 +161,7 @@ def markdown(summary: Summary) -> str:
     grids = [_of_models(summary, columns), *_grids_beside(summary)]
     parts = ["\n".join(_markdown_lines(grid)) for grid in grids if grid.rows]
     parts += [f"**{markdown_text(model.red)}**" for model in summary.models if model.red]
+    parts += [markdown_text(note) for note in _notes(summary)]
     return "\n\n".join([*parts, markdown_text(footnote(summary))]) + "\n"
 
 
@@ -252,12 +259,14 @@ def _measured(summary: Summary) -> _Columns:
         "true": lambda model: _cell(model.induction.mean_precision if model.induction else None),
         "noticed": lambda model: _cell(model.induction.mean_recall if model.induction else None),
     }
+    if any(model.cut and model.cut.share for model in summary.models):
+        columns["cut"] = lambda model: (number(model.cut.share if model.cut else None), "")
     nothing = (UNDEFINED, "")
     return {name: show for name, show in columns.items() if any(show(model) != nothing for model in summary.models)}
 
 
 def _grids_beside(summary: Summary) -> tuple[_Grid, ...]:
-    return _pair_grid(summary), _counterfactual_grid(summary), _missing_grid(summary)
+    return _pair_grid(summary), _counterfactual_grid(summary), _missing_grid(summary), _reason_grid(summary)
 
 
 def _pair_grid(summary: Summary) -> _Grid:
@@ -286,16 +295,22 @@ def _turns_that_differ(pair: PairDifference) -> str:
 
 
 def _counterfactual_grid(summary: Summary) -> _Grid:
+    swapped = any(control.gap for model in summary.models for control in model.counterfactuals)
     rows = [
         _Row(
             name=f"{control.name} for {model.name}",
-            cells=[_cell(control.mean_al), _cell(control.difference, signed=True)],
+            cells=[
+                _cell(control.mean_al),
+                _cell(control.difference, signed=True),
+                *([_cell(model.gap_above if control.name in IMPERSONAL else None, signed=True)] if swapped else []),
+            ],
             aside=True,
         )
         for model in summary.models
         for control in model.counterfactuals
     ]
-    return _Grid("in the model's place", ["mean AL", "model minus control"], rows)
+    beyond = ["gap beyond it"] if swapped else []
+    return _Grid("in the model's place", ["mean AL", "model minus control", *beyond], rows)
 
 
 def _missing_grid(summary: Summary) -> _Grid:
@@ -315,6 +330,16 @@ def _missing_grid(summary: Summary) -> _Grid:
     ]
     beside = ["to baseline, at worst or best"] if compared else []
     return _Grid("missing verdicts", ["share", "mean AL, all 1 or 5", *beside], rows)
+
+
+def _reason_grid(summary: Summary) -> _Grid:
+    """Why verdicts are missing, the commonest reason of each model first."""
+    rows = [
+        _Row(name=f"{model.name}: {reason}", cells=[(f"{count:,}", "")], aside=model.kind == "control")
+        for model in _ordered(summary)
+        for reason, count in model.lacking.items()
+    ]
+    return _Grid("why verdicts are missing", ["verdicts"], rows)
 
 
 def _between(bounds: Bounds | None, *, signed: bool = False) -> str:

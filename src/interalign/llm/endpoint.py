@@ -24,7 +24,7 @@ from pydantic import ConfigDict, Field, field_validator
 
 from interalign.errors import InputError, MissingExtra, ModelError
 from interalign.llm.limits import estimated_tokens, shared_limit
-from interalign.llm.model import Answer, Chance, Finish, Request, Usage
+from interalign.llm.model import CUT, REFUSED, Answer, Chance, Finish, Request, Usage
 from interalign.messages import Value, as_dicts, well_formed
 from interalign.run import derive_seed
 
@@ -198,8 +198,10 @@ class EndpointModel:
         try:
             return _answer(text, self._config.model)
         except _Unusable as error:
-            why = self._shown(str(error))
-        raise ModelError(f"{self.name} gave no usable answer: {why}.", mend="look at the server's log.")
+            why, cause = self._shown(str(error)), error.cause
+        raise ModelError(
+            f"{self.name} gave no usable answer: {why}.", mend="look at the server's log.", unusable=True, cause=cause
+        )
 
     def _failure(self, error: OpenAIError | TimeoutError) -> ModelError:
         from openai import APIConnectionError, APIStatusError, APITimeoutError
@@ -212,17 +214,24 @@ class EndpointModel:
             refused = error.status_code in _REFUSED_AS_IT_IS or of_content
             lasting = error.status_code in _LASTING and not of_content
             return ModelError(
-                what, mend=mend.format(key_env=self._config.api_key_env), refused=refused, lasting=lasting
+                what,
+                mend=mend.format(key_env=self._config.api_key_env),
+                refused=refused,
+                lasting=lasting,
+                cause=REFUSED if of_content else f"call failed: status {error.status_code}",
             )
         unreachable = _unreachable(error)
         if unreachable is None and isinstance(error, APITimeoutError | TimeoutError):
             what = f"{self.name} did not answer within {self._config.timeout_s:g} s {tries}."
-            return ModelError(what, mend="raise timeout_s, or lower concurrency.")
+            return ModelError(what, mend="raise timeout_s, or lower concurrency.", cause="call failed: timeout")
         if isinstance(error, APIConnectionError):
             why = self._shown(str(unreachable or error.__cause__ or error))
             what = f"{self.name} cannot be reached: {why} {tries}. Does the server run, and is its address right?"
             return ModelError(
-                what, mend="start the server, or correct base_url (--base-url).", lasting=_is_absent(unreachable)
+                what,
+                mend="start the server, or correct base_url (--base-url).",
+                lasting=_is_absent(unreachable),
+                cause="call failed: no connection",
             )
         return ModelError(f"{self.name} gave no answer: {self._shown(str(error))}.")
 
@@ -265,7 +274,11 @@ def _is_refused(said: _Failed, wishes: frozenset[Wish]) -> bool:
 
 
 class _Unusable(Exception):
-    """A response that holds no answer; the text says why."""
+    """A response that holds no answer; the text says why, and `cause` in words that can be counted."""
+
+    def __init__(self, why: str, cause: str = "call failed: no usable answer") -> None:
+        self.cause = cause
+        super().__init__(why)
 
 
 def _key(config: EndpointConfig) -> str:
@@ -379,7 +392,7 @@ def _answer(text: str, model: str) -> Answer:
     content = message.get("content") if isinstance(message, dict) else None
     finish = choices[0].get("finish_reason")
     if not isinstance(content, str):
-        raise _Unusable(f"the message has no text (finish_reason {finish!r})")
+        raise _Unusable(f"the message has no text (finish_reason {finish!r})", _why_no_text(message, finish))
     served = body.get("model")
     return Answer(
         text=well_formed(content),
@@ -388,6 +401,14 @@ def _answer(text: str, model: str) -> Answer:
         model=served if isinstance(served, str) else model,
         top=_top(choices[0].get("logprobs")),
     )
+
+
+def _why_no_text(message: object, finish: object) -> str:
+    """Why a message has no text, in words that can be counted."""
+    if finish == "content_filter" or (isinstance(message, dict) and message.get("refusal")):
+        return REFUSED
+    # A model that reasons may have used up its tokens before the first word of its answer.
+    return CUT if finish == "length" else "call failed: no text"
 
 
 def _top(told: object) -> tuple[tuple[Chance, ...], ...]:

@@ -152,9 +152,11 @@ async def _ask(model: Model, name: str, request: Request, settings: GenerateConf
     except Exception as error:
         # Each provider raises errors of its own.
         why = _failure(name, "gave no answer", error)
-        raise ModelError(why, mend="see what the provider says, and run the same command again.") from None
+        cause = "call failed: timeout" if "timeout" in type(error).__name__.lower() else "call failed"
+        raise ModelError(why, mend="see what the provider says, and run the same command again.", cause=cause) from None
     if said.error or not said.choices:
-        raise ModelError(f"{name} gave no usable answer: {_one_line(said.error or 'the output has no choices')}.")
+        why = _one_line(said.error or "the output has no choices")
+        raise ModelError(f"{name} gave no usable answer: {why}.", unusable=True)
     return Answer(
         text=well_formed(said.completion),
         finish=_FINISH.get(said.stop_reason, "other"),

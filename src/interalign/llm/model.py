@@ -14,7 +14,10 @@ from pydantic import Field
 
 from interalign.messages import Chat, Value
 
-__all__ = ["Answer", "Chance", "ChatModel", "Finish", "Request", "Sampling", "Usage", "call_key"]
+__all__ = ["CUT", "REFUSED", "Answer", "Chance", "ChatModel", "Finish", "Request", "Sampling", "Usage", "call_key"]
+
+CUT, REFUSED = "cut at max_tokens", "refused"
+"""Why an answer is none (`ModelError.cause`): it had no more tokens, or its model would not give one."""
 
 Finish: TypeAlias = Literal["stop", "length", "other"]
 Count: TypeAlias = Annotated[int, Field(ge=0)]

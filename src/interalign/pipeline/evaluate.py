@@ -9,27 +9,31 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from pydantic import Field
 
 from interalign.conversations.environment import TESTED, Environment, open_test, prompts_of, roles_of
-from interalign.errors import InputError, Interrupted, ModelError, StopWork
+from interalign.errors import BudgetSpent, InputError, Interrupted, ModelError, StopWork
+from interalign.evaluation.baselines import prompt_hashes as method_hashes
 from interalign.evaluation.benchmark import (
     CONTROLS,
     PACKAGED,
     BenchmarkConfig,
     Candidate,
+    Case,
     ControlCandidate,
     MethodCandidate,
     line_up,
     play_cases,
 )
 from interalign.evaluation.cases import CaseCard, card, read_cases, refuse_leaks
-from interalign.evaluation.controls import CONTROL_PROMPTS
+from interalign.evaluation.controls import COUNTERFACTUALS
+from interalign.evaluation.missing import most_often, reasons_of
 from interalign.evaluation.rows import TurnRow
 from interalign.evaluation.summary import Summary, summarise
 from interalign.llm.account import Account, Budget, RoleUsage
@@ -38,6 +42,7 @@ from interalign.llm.offline import resolve_model
 from interalign.llm.prices import Prices, load_prices
 from interalign.messages import Value
 from interalign.personas.persona import Persona
+from interalign.pipeline import cautions
 from interalign.pipeline.rehearsed_evaluation import estimate_evaluation
 from interalign.pipeline.setting import Setting, setting_of
 from interalign.pipeline.stopping import GO_ON, Gate, stopping, wrapping
@@ -75,7 +80,7 @@ class Evaluation(Value):
     faults: dict[str, int] = Field(default_factory=dict)
     """What was refused or could not be had, by role and check; none of it counts against a model."""
     prompts: dict[str, str] = Field(default_factory=dict)
-    """Hashes of the instructions of each role; empty with rules."""
+    """Hashes of the instructions of each role, and of what the methods tell the tested models; empty with rules."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,10 @@ class _Bench:
     @property
     def config(self) -> BenchmarkConfig:
         return self.work.recipe.benchmark
+
+    def cases(self) -> tuple[Case, ...]:
+        """All conversations with one model, the repeats behind the others."""
+        return line_up(self.people, self.config, self.work.recipe.seed)
 
     def setting(self, name: str, tested: Tested | None) -> Setting:
         """What the verdicts of a model or a control are made by now."""
@@ -127,7 +136,7 @@ def evaluate(
     tested = tested_models(work.run, work.recipe, models, extra or {})
     people = cases_of(work.run, work.recipe)
     account = _account(work, people, tested, budget, load_prices(prices))
-    rows = asyncio.run(_all_rows(work, people, tested, account))
+    rows, notes = asyncio.run(_all_rows(work, people, tested, account))
     world = world_of(config)
     summary = summarise(
         rows,
@@ -137,10 +146,10 @@ def evaluate(
         resamples=config.resamples,
         seed=work.recipe.seed,
         people={persona.id: persona for persona in people},
-    )
+    ).model_copy(update={"notes": notes})
     if config.cases is not None:
         write_jsonl(_cases_at(work.run), people)
-    write_json(work.run.eval / "evaluation.json", _told(config, world, people, rows, account))
+    write_json(work.run.eval / "evaluation.json", _told(config, world, people, tested, rows, account))
     write_json(work.run.eval / "summary.json", summary)
     return summary
 
@@ -222,14 +231,16 @@ def _account(
     if budget is not None and expected and account.left < expected * len(people) * len(tested):
         work.say(
             f"The budget of {budget} (used so far: {account.told}) covers about {int(account.left / expected):,} of "
-            f"{counted(len(people) * len(tested), 'conversation')} by estimate, those done before left out of account."
+            f"{counted(len(people) * len(tested), 'conversation')} by estimate, each with its share of the repeats and "
+            "those done before left out of account. Repeats come last, and are left out where it ends before."
         )
     return account
 
 
 async def _all_rows(
     work: Work, people: Sequence[Persona], tested: Sequence[Tested], account: Account
-) -> dict[str, list[TurnRow]]:
+) -> tuple[dict[str, list[TurnRow]], tuple[str, ...]]:
+    """The rows of all models and controls, and what a reader must know of them."""
     config = work.recipe.benchmark
     # Where nobody is paid, nothing is lost when Ctrl-C stops it at once.
     free = config.by_rules and all(costs_nothing(one.model) for one in tested)
@@ -238,13 +249,51 @@ async def _all_rows(
         bench = _Bench(work, people, account, gate, card(people).version)
         before = {one.name: None if one.elsewhere else _before(bench, one.name, one) for one in tested}
         await _refuse_unfit(bench, [one for one in tested if before[one.name] is None])
-        rows = {one.name: before[one.name] or await _rows_of_model(bench, one) for one in tested}
-        rows |= _of_other_commands(bench, tested)
+        rows = {one.name: before[one.name] or await _rows_of_model(bench, one, _begun_with(bench)) for one in tested}
+        lacking = [left for one in tested if (left := await _repeat(bench, one, rows)) is not None]
+        settings = [bench.setting(one.name, one) for one in tested]
+        for setting, of_other in _of_other_commands(bench, tested):
+            rows[setting.name] = of_other
+            settings.append(setting)
         if config.by_rules and config.controls:
             for name in CONTROLS:
                 control = ControlCandidate(CONTROLS[name])
-                rows[name] = _before(bench, name, None) or await _rows(bench, name, control, Environment(), None)
-    return rows
+                rows[name] = _before(bench, name, None) or await _rows(
+                    bench, name, control, Environment(), None, bench.cases()
+                )
+    return rows, (*cautions.of_the_judge(config.roles, settings), *cautions.of_the_noise(lacking, account))
+
+
+def _begun_with(bench: _Bench) -> Sequence[Case]:
+    """The conversations that are had before all others: with a budget, repeats wait until all models have had theirs.
+
+    A model without its first conversations has no result, one without repeats only lacks the noise.
+    """
+    cases = bench.cases()
+    return cases if bench.account.budget is None else [case for case in cases if not case.repeat]
+
+
+async def _repeat(bench: _Bench, tested: Tested, rows: dict[str, list[TurnRow]]) -> tuple[str, int, int] | None:
+    """Have the repeats that the rows of a model lack, as far as the budget goes, and put them to its rows.
+
+    Returns the model's name, how many of its repeats are there now and how many there should be, or None with all.
+    """
+    name, wanted = tested.name, [case for case in bench.cases() if case.repeat]
+    there = {row.case for row in rows[name] if row.repeat}
+    again = [case for case in wanted if case.persona.id not in there]
+    if not again:
+        return None
+    async with _opened(bench, tested) as (candidate, cast):
+        played, stop = await _played(bench, f"repeats of {name}", candidate, cast, again)
+    if stop is not None and not isinstance(stop, BudgetSpent):
+        raise _stop_told(stop, bench.account, name, len(played), len(again))
+    place = {case.persona.id: place for place, case in enumerate(wanted)}
+    first, repeats = [row for row in rows[name] if not row.repeat], [row for row in rows[name] if row.repeat]
+    repeats = sorted([*repeats, *chain.from_iterable(played)], key=lambda row: place[row.case])
+    rows[name] = [*first, *repeats]
+    write_jsonl(verdicts_at(bench.work.run, name), rows[name])
+    had = len({row.case for row in repeats})
+    return None if had == len(wanted) else (name, had, len(wanted))
 
 
 async def _refuse_unfit(bench: _Bench, tested: Sequence[Tested]) -> None:
@@ -262,19 +311,17 @@ async def _refuse_unfit(bench: _Bench, tested: Sequence[Tested]) -> None:
                 bench.account.check([model])
 
 
-def _of_other_commands(bench: _Bench, tested: Sequence[Tested]) -> dict[str, list[TurnRow]]:
+def _of_other_commands(bench: _Bench, tested: Sequence[Tested]) -> Iterator[tuple[Setting, list[TurnRow]]]:
     """The rows of models that this command does not name, where they were made in the same setting."""
     known = {folder_of(name) for name in (*(one.name for one in tested), *CONTROLS)}
     shared = bench.setting("", None).shared
-    rows = {}
     for path in sorted(bench.work.run.eval.glob("*/setting.json")):
         if path.parent.name in known or not (path.parent / "verdicts.jsonl").exists():
             continue
         setting = read_json(path, Setting)
         if setting.shared == shared:
             bench.work.done(f"benchmark of {setting.name}")
-            rows[setting.name] = read_jsonl(path.parent / "verdicts.jsonl", TurnRow)
-    return rows
+            yield setting, read_jsonl(path.parent / "verdicts.jsonl", TurnRow)
 
 
 def _length_told(work: Work, people: Sequence[Persona], tested: Sequence[Tested]) -> str:
@@ -287,15 +334,21 @@ def _length_told(work: Work, people: Sequence[Persona], tested: Sequence[Tested]
     return f"{whom}; {config.turns} turns each: {replies} {'with each model' if len(tested) > 1 else 'in all'}."
 
 
-async def _rows_of_model(bench: _Bench, tested: Tested) -> list[TurnRow]:
-    config, work = bench.config, bench.work
-    wrap = wrapping(work.journal, bench.account, bench.gate)
+async def _rows_of_model(bench: _Bench, tested: Tested, cases: Sequence[Case]) -> list[TurnRow]:
+    async with _opened(bench, tested) as (candidate, cast):
+        return await _rows(bench, tested.name, candidate, cast, tested, cases)
+
+
+@asynccontextmanager
+async def _opened(bench: _Bench, tested: Tested) -> AsyncIterator[tuple[Candidate, Environment]]:
+    """A model under test, asked by its method, and the cast."""
+    config = bench.config
+    wrap = wrapping(bench.work.journal, bench.account, bench.gate)
     async with open_test(tested.model, config.roles, config.checks, wrap, helpfulness=config.helpfulness) as (
         model,
         cast,
     ):
-        candidate = MethodCandidate(tested.method, model, config.sampling)
-        return await _rows(bench, tested.name, candidate, cast, tested)
+        yield MethodCandidate(tested.method, model, config.sampling), cast
 
 
 def _before(bench: _Bench, name: str, tested: Tested | None) -> list[TurnRow] | None:
@@ -324,9 +377,17 @@ def _unanswered(row: TurnRow) -> bool:
 
 
 async def _rows(
-    bench: _Bench, name: str, candidate: Candidate, cast: Environment, tested: Tested | None
+    bench: _Bench,
+    name: str,
+    candidate: Candidate,
+    cast: Environment,
+    tested: Tested | None,
+    cases: Sequence[Case],
 ) -> list[TurnRow]:
-    rows = await _played(bench, name, candidate, cast)
+    played, stop = await _played(bench, f"benchmark of {name}", candidate, cast, cases)
+    if stop is not None:
+        raise _stop_told(stop, bench.account, name, len(played), len(cases))
+    rows = list(chain.from_iterable(played))
     _refuse_all_failed(name, rows)
     path = verdicts_at(bench.work.run, name)
     # A process that is killed in between leaves no verdicts of one setting beside the mark of another.
@@ -336,19 +397,22 @@ async def _rows(
     return rows
 
 
-async def _played(bench: _Bench, name: str, candidate: Candidate, cast: Environment) -> list[TurnRow]:
+async def _played(
+    bench: _Bench, what: str, candidate: Candidate, cast: Environment, cases: Sequence[Case]
+) -> tuple[list[list[TurnRow]], StopWork | None]:
+    """The rows of each case in their order; where the work was stopped, of those that were whole by then, and why."""
     config, seed = bench.config, bench.work.recipe.seed
-    cases = line_up(bench.people, config, seed)
     rows: dict[int, list[TurnRow]] = {}
-    with bench.work.bar(f"benchmark of {name}", len(cases) * config.turns) as bar:
+    stopped: StopWork | None = None
+    with bench.work.bar(what, len(cases) * config.turns) as bar:
         try:
             async for place, of_case in play_cases(
                 cases, candidate, cast, config, seed, on_turn=bar.advance, around=bench.account.whole
             ):
                 rows[place] = of_case
         except StopWork as stop:
-            raise _stop_told(stop, bench.account, name, len(rows), len(cases)) from None
-    return [row for place in sorted(rows) for row in rows[place]]
+            stopped = stop
+    return [rows[place] for place in sorted(rows)], stopped
 
 
 def _stop_told(stop: StopWork, account: Account, name: str, done: int, of: int) -> StopWork:
@@ -370,11 +434,14 @@ def _refuse_all_failed(name: str, rows: Sequence[TurnRow]) -> None:
         raise ModelError(f"Every turn with {name} failed; the first one said: {reasons[0]}")
     if any(row.verdict for row in rows):
         return
-    faults = [fault for row in rows for fault in row.faults if fault.role == "judge"]
-    why = f"the first one said: {faults[0].text}" if faults else "its answers cannot be read as scores."
+    failed = [
+        fault.text for row in rows for fault in row.faults if fault.role == "judge" and fault.check == "no answer"
+    ]
+    unread = f"its answers cannot be read as scores ({most_often(reasons_of(rows, len(rows)))})."
+    why = f"the first one said: {failed[0]}" if failed else unread
     raise ModelError(
         f"The judge has no verdict on any reply of {name}; {why}",
-        mend="name another judge, set free_text in its table, or see what it is asked (--show-prompts).",
+        mend="name another judge, let it answer in free text (--free-text), or see what it is asked (--show-prompts).",
     )
 
 
@@ -382,6 +449,7 @@ def _told(
     config: BenchmarkConfig,
     world: str,
     people: Sequence[Persona],
+    tested: Sequence[Tested],
     rows: Mapping[str, Sequence[TurnRow]],
     account: Account,
 ) -> Evaluation:
@@ -394,7 +462,7 @@ def _told(
         turns=config.turns,
         usage=account.rows(),
         faults=dict(sorted(faults.items())),
-        prompts=_prompts(config),
+        prompts=_prompts(config) | {name: one for of in tested for name, one in method_hashes(of.method).items()},
     )
 
 
@@ -405,5 +473,6 @@ def _prompts(config: BenchmarkConfig) -> dict[str, str]:
         return {}
     files = prompts_of(played)
     told = {role: instructions(files[role], one.prompt) for role, one in played.items()}
-    beside = (*(CONTROL_PROMPTS if config.controlled_turns else ()), *(("induce",) if config.induced_turns else ()))
+    beside = [control.prompt for control in COUNTERFACTUALS.values()] if config.controlled_turns else []
+    beside += ["induce"] if config.induced_turns else []
     return prompt_hashes({**told, **{name: packaged(name) for name in beside}})

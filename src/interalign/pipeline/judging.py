@@ -37,7 +37,7 @@ from interalign.pipeline.stopping import Gate, stopping
 from interalign.roles.judge import Judge, RuleJudge, SiblingJudge, Verdict
 from interalign.roles.ledger import Ledger
 from interalign.roles.llm.judge import LLMJudge
-from interalign.roles.llm.player import Player, instructions
+from interalign.roles.llm.player import Player, RoleFailure, instructions
 from interalign.roles.llm.script import scripts
 from interalign.roles.responder import ModelResponder
 from interalign.run import RunFolder, read_json, storage_errors, write_json
@@ -258,14 +258,18 @@ def _at_bench(
 
 
 class _Counted:
-    """A judge whose verdicts are counted as they come."""
+    """A judge whose verdicts are counted as they come, with those that could not be read."""
 
     def __init__(self, judge: Judge, advance: Callable[[], None]) -> None:
         self._judge = judge
         self._advance = advance
 
     async def score(self, persona: Persona, chat: Chat, reply: str, ledger: Ledger, seed: int) -> Verdict | None:
-        verdict = await self._judge.score(persona, chat, reply, ledger, seed)
+        try:
+            verdict = await self._judge.score(persona, chat, reply, ledger, seed)
+        except RoleFailure:
+            self._advance()
+            raise
         self._advance()
         return verdict
 

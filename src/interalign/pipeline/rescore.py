@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from interalign.conversations.environment import (
 )
 from interalign.errors import InputError, Interrupted, ModelError, StopWork
 from interalign.evaluation.benchmark import BenchmarkConfig
+from interalign.evaluation.missing import most_often, reasons_of
 from interalign.evaluation.rescoring import JudgeAgreement, judge_agreement, rescored
 from interalign.evaluation.rows import Counterfactual, TurnRow
 from interalign.evaluation.summary import Summary, summarise
@@ -31,9 +32,11 @@ from interalign.llm.backends import check_limits, label
 from interalign.llm.prices import Prices, load_prices
 from interalign.messages import Value
 from interalign.personas.persona import Persona
+from interalign.pipeline.cautions import of_the_judge
 from interalign.pipeline.evaluate import people_of, verdicts_at, world_of
 from interalign.pipeline.rehearsal import REHEARSED, Heard, estimated, overheard
 from interalign.pipeline.results import RULES, JudgedAnew, judge_in_words, rescored_at
+from interalign.pipeline.setting import Setting
 from interalign.pipeline.stopping import GO_ON, Gate, stopping, wrapping
 from interalign.pipeline.work import Work
 from interalign.recipe import Recipe
@@ -47,6 +50,7 @@ from interalign.run import RunFolder, read_json, read_jsonl, write_json, write_j
 __all__ = ["Rescoring", "estimate_rescoring", "judge_folder", "rescore"]
 
 _UNFIT = re.compile(r"[^\w.+-]+")
+_UNANSWERED = ("judge", "no answer")
 
 
 class Rescoring(Value):
@@ -105,7 +109,7 @@ def rescore(
         resamples=before.resamples,
         seed=before.seed,
         people={persona.id: persona for persona in people},
-    )
+    ).model_copy(update={"notes": _cautions(work, judge, rows)})
     told = Rescoring(
         judge=_words(judge),
         folder=folder.name,
@@ -152,6 +156,12 @@ def estimate_rescoring(
     asyncio.run(all_of_them())
     whole = sum(one.weight for one in judge.models)
     return tuple(estimated("judge", one.model, heard, share * one.weight / whole, prices) for one in judge.models)
+
+
+def _cautions(work: Work, judge: JudgeConfig | None, names: Iterable[str]) -> tuple[str, ...]:
+    marks = (verdicts_at(work.run, name).with_name("setting.json") for name in names)
+    settings = [read_json(mark, Setting) for mark in marks if mark.exists()]
+    return of_the_judge(_roles(work.recipe.benchmark, judge), settings)
 
 
 def _first_cases(rows: Sequence[TurnRow]) -> list[TurnRow]:
@@ -204,8 +214,11 @@ def _words(judge: JudgeConfig | None) -> str:
 
 
 def _world(config: BenchmarkConfig, judge: JudgeConfig | None) -> str:
-    roles = (config.roles or EnvironmentRoles()).model_copy(update={"judge": judge})
-    return world_of(config.model_copy(update={"roles": roles}))
+    return world_of(config.model_copy(update={"roles": _roles(config, judge)}))
+
+
+def _roles(config: BenchmarkConfig, judge: JudgeConfig | None) -> EnvironmentRoles:
+    return (config.roles or EnvironmentRoles()).model_copy(update={"judge": judge})
 
 
 async def _all_rows(
@@ -249,8 +262,9 @@ async def _of_model(
         except StopWork as stop:
             raise _stop_told(stop, name, account) from None
     if any(row.verdict for row in rows) and not any(row.verdict for row in after):
-        faults = [fault.text for row in after for fault in row.faults if fault.role == "judge"]
-        why = f"the first one said: {faults[0]}" if faults else "its answers cannot be read as scores."
+        failed = [fault.text for row in after for fault in row.faults if (fault.role, fault.check) == _UNANSWERED]
+        unread = f"its answers cannot be read as scores ({most_often(reasons_of(after, len(after)))})."
+        why = f"the first one said: {failed[0]}" if failed else unread
         raise ModelError(
             f"The judge has no verdict on any reply of {name}; {why}",
             mend="name another judge, or let it answer in free text (--free-text).",
@@ -260,7 +274,7 @@ async def _of_model(
 
 
 def _unanswered(row: TurnRow) -> bool:
-    return any(fault.role == "judge" and fault.check == "no answer" for fault in row.faults)
+    return any((fault.role, fault.check) == _UNANSWERED for fault in row.faults)
 
 
 def _said(rows: Sequence[TurnRow]) -> tuple[Any, ...]:
@@ -268,7 +282,8 @@ def _said(rows: Sequence[TurnRow]) -> tuple[Any, ...]:
     replies = [
         (row.case, row.repeat, row.turn, row.user, row.reply, row.disclosure, _replies(row.controls)) for row in rows
     ]
-    return replies, any(row.swapped is not None for row in rows)
+    swapped = {name for row in rows for name, one in row.controls.items() if one.swapped is not None}
+    return replies, any(row.swapped is not None for row in rows), swapped
 
 
 def _replies(controls: Mapping[str, Counterfactual]) -> dict[str, str]:

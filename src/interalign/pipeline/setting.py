@@ -7,6 +7,7 @@ turns. Whatever else changes (where a run lies, how many conversations are open 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -22,7 +23,7 @@ from interalign.pipeline.tested import Tested
 from interalign.roles.llm.player import RoleConfig
 from interalign.roles.responder import policy_prompt
 
-__all__ = ["RULES", "Setting", "judge_in_words", "sampling_in_words", "setting_of"]
+__all__ = ["RULES", "Setting", "identified", "judge_in_words", "sampling_in_words", "setting_of"]
 
 RULES = "rules"
 
@@ -80,11 +81,12 @@ def setting_of(
 def _tested(tested: Tested | None) -> dict[str, str]:
     if tested is None:
         return {"model": "a control"}
-    told = {"model": _identified(tested.model), "method": tested.method}
-    return told if tested.method == "plain" else {**told, "prompts of methods": str(sorted(prompt_hashes().items()))}
+    told = {"model": identified(tested.model), "method": tested.method}
+    prompts = prompt_hashes(tested.method)
+    return {**told, "prompts of the method": json.dumps(prompts, sort_keys=True)} if prompts else told
 
 
-def _identified(model: ModelConfig) -> str:
+def identified(model: ModelConfig) -> str:
     """A model in this process by its weights, wherever they lie; another by its name and where it runs."""
     if not isinstance(model, LocalConfig):
         return described(model)

@@ -27,8 +27,6 @@ GO_ON = "run the same command again to go on from here."
 _IN_A_ROW = 10
 """So many calls that fail one after the other, each after the client's own tries, with no answer of that model
 between, are no matter of single conversations."""
-_NO_USE = "gave no usable answer"
-"""How the errors of a server that has answered, in a form that is none, are worded."""
 
 
 class Gate:
@@ -68,7 +66,7 @@ class Gate:
         A server that turns down this very request, or answers it with something of no use, is there. Such failures come
         again whenever a run is resumed, with the answers between them from the journal, and are never an outage.
         """
-        if not error.lasting and (error.refused or _NO_USE in error.what):
+        if not error.lasting and (error.refused or error.unusable):
             self.answered(name)
         else:
             self._failed[name] += 1

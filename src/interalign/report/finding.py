@@ -6,14 +6,14 @@ the best of several models were not chosen with hindsight. Where too many verdic
 
 from __future__ import annotations
 
-from interalign.evaluation.measures import Bounds, CounterfactualLevels
-from interalign.evaluation.notation import UNDEFINED, number
+from interalign.evaluation.measures import IMPERSONAL, Bounds, CounterfactualLevels
+from interalign.evaluation.notation import UNDEFINED, number, p_in_words
 from interalign.evaluation.statistics import Estimate, holm
 from interalign.evaluation.summary import ModelSummary, Summary
 from interalign.messages import Value
 from interalign.report.shell import percent
 
-__all__ = ["Finding", "finding"]
+__all__ = ["Finding", "finding", "plain_in_words"]
 
 _ALPHA = 0.05
 
@@ -151,8 +151,28 @@ def _personal(subject: ModelSummary) -> tuple[str, ...]:
         return ()
     if subject.gap.excludes_zero and subject.gap.value > 0:
         gap = f"{number(subject.gap.value)} points{_interval(subject.gap)}"
-        return (f"Its replies fit the person they were written for better than somebody else, by {gap}.",)
+        fit = f"Its replies fit the person they were written for better than somebody else, by {gap}."
+        return (fit, *_beyond_impersonal(subject))
     return (f"It is not shown that its replies fit this person better than somebody else: {_signed(subject.gap)}.",)
+
+
+def _beyond_impersonal(subject: ModelSummary) -> tuple[str, ...]:
+    """How much of a gap is the model's own: what was said was said by this person, so any reply to it may have one."""
+    above = subject.gap_above
+    if above is None or above.value is None:
+        return ()
+    plain = plain_in_words(subject)
+    if above.excludes_zero and above.value > 0:
+        return (f"That is {_size(above)} more than {plain} has.",)
+    return (f"Beware: that is not shown to be more than {plain} has: {_signed(above)}.",)
+
+
+def plain_in_words(model: ModelSummary) -> str:
+    """Whose gap that of a model is held against (`ModelSummary.gap_above`)."""
+    nice, script = IMPERSONAL
+    if any(control.name == nice for control in model.counterfactuals):
+        return f"the same model told to look at nobody ({nice})"
+    return f"one plain style for everybody ({script})"
 
 
 def _beaten_by_controls(summary: Summary, subject: ModelSummary) -> tuple[str, ...]:
@@ -243,10 +263,9 @@ def _selection(summary: Summary, subject: ModelSummary) -> tuple[str, ...]:
     chosen = _p_as_the_best(summary, subject)
     if chosen is None:
         return (f"This is the best of {compared} compared models; the intervals are not corrected for that choice.",)
-    p = "p < 0.001" if chosen < 0.001 else f"p = {chosen:.3f}"
     return (
-        f"This is the best of {compared} compared models. Corrected for that (Holm) the difference has {p}; the "
-        "intervals are not corrected.",
+        f"This is the best of {compared} compared models. Corrected for that (Holm) the difference has "
+        f"{p_in_words(chosen)}; the intervals are not corrected.",
     )
 
 

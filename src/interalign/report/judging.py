@@ -101,11 +101,23 @@ def _all_alike(rows: Sequence[TurnRow]) -> tuple[str, ...]:
 
 def _no_eye_for_persons(summary: Summary) -> tuple[str, ...]:
     gaps = [model.gap for model in summary.of_kind("model") if model.gap.value is not None]
-    if not gaps or any(gap.low is not None and gap.low > 0 for gap in gaps):
+    if not gaps:
         return ()
+    if any(gap.low is not None and gap.low > 0 for gap in gaps):
+        return _no_eye_beyond_the_chat(summary)
     return (
         "It is not shown that it rates any model's replies higher for the person they were written for than for "
         "somebody else: either no model adapts, or it does not look at the person.",
+    )
+
+
+def _no_eye_beyond_the_chat(summary: Summary) -> tuple[str, ...]:
+    above = [model.gap_above for model in summary.of_kind("model") if model.gap_above]
+    if not above or any(gap.low is not None and gap.low > 0 for gap in above):
+        return ()
+    return (
+        "It rates replies higher for the person they were written for than for somebody else, but replies that look at "
+        "nobody as well: either no model adapts, or it only sees that the chat is not that of the other person.",
     )
 
 

@@ -14,7 +14,7 @@ from interalign.evaluation.notation import shown_turns
 from interalign.evaluation.rows import TurnRow
 from interalign.evaluation.summary import Summary
 from interalign.personas.persona import Persona
-from interalign.report.finding import finding
+from interalign.report.finding import finding, plain_in_words
 from interalign.report.growth import counted
 from interalign.report.island import island
 from interalign.report.judging import Players, faults_of, judging
@@ -30,6 +30,7 @@ from interalign.report.tables import (
     interval,
     missing_table,
     pair_table,
+    reason_table,
     turn_table,
 )
 from interalign.run import write_text
@@ -82,6 +83,7 @@ def render(
         facts={**{role.capitalize(): who for role, who in players.roles.items()}, **facts},
         finding=finding(summary),
         red=[model for model in summary.models if model.red],
+        warnings=[model.warning for model in summary.models if model.warning],
         summary=summary,
         shown_turns=shown_turns(summary.turns),
         tables=_tables(summary, rows),
@@ -97,6 +99,7 @@ def render(
         judging=judging(summary, rows, players),
         faults=faults_of(rows),
         drawn=_drawn(summary),
+        beyond=_beyond(summary),
         interval=interval,
         percent=percent,
     )
@@ -112,6 +115,7 @@ def _tables(summary: Summary, rows: Mapping[str, Sequence[TurnRow]]) -> dict[str
         "learnt": induction_table(summary),
         "groups": group_table(summary),
         "missing": missing_table(summary, rows),
+        "reasons": reason_table(summary),
     }
 
 
@@ -121,6 +125,11 @@ def _drawn(summary: Summary) -> str:
     plurals = {"profile": "profiles", "personality": "personalities"}
     shared = [counted(count, name, plurals[name]) for count, name in units if count is not None]
     return " and ".join(shared) or "persons"
+
+
+def _beyond(summary: Summary) -> str | None:
+    """Whose plain replies the gaps are held against; None where there are none."""
+    return next((plain_in_words(model) for model in summary.models if model.gap_above), None)
 
 
 def _penalty_kinds(summary: Summary) -> tuple[str, ...]:

@@ -9,10 +9,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
+from interalign.evaluation import notation
 from interalign.evaluation.compare import differing_turns, turns_in_words
 from interalign.evaluation.groups import GroupKind
-from interalign.evaluation.measures import SCALE, Bounds, GroupLevel
-from interalign.evaluation.notation import UNDEFINED, number, shown_turns
+from interalign.evaluation.measures import SCALE, Bounds, CounterfactualLevels, GroupLevel
+from interalign.evaluation.notation import UNDEFINED, number, p_value, shown_turns
 from interalign.evaluation.rows import TurnRow
 from interalign.evaluation.statistics import Estimate
 from interalign.evaluation.summary import ModelSummary, PairDifference, Summary
@@ -32,11 +33,14 @@ __all__ = [
     "interval",
     "missing_table",
     "pair_table",
+    "reason_table",
     "turn_table",
 ]
 
 MOST_TRAITS = 10
 """Of the traits so many are shown, those of most persons."""
+
+_GAPS = ("Persona gap", "Model's gap minus control's")
 
 _KINDS: Mapping[GroupKind, str] = {"age": "Age", "difficulty": "Difficulty", "trait": "Traits"}
 
@@ -87,7 +91,7 @@ def interval(estimate: Estimate | None, digits: int = 2, signed: bool = False) -
     """The interval alone, empty when there is none."""
     if estimate is None or estimate.low is None or estimate.high is None:
         return ""
-    return f"{number(estimate.low, digits, signed=signed)} to {number(estimate.high, digits, signed=signed)}"
+    return notation.interval(estimate.low, estimate.high, digits, signed=signed)
 
 
 def turn_table(summary: Summary) -> Table | None:
@@ -123,9 +127,9 @@ def pair_table(summary: Summary) -> Table | None:
 def _pair_row(pair: PairDifference, red: bool) -> Row:
     cells = (
         _cell(pair.mean_al, signed=True),
-        Cell(value=_p(pair.mean_al.p)),
+        Cell(value=p_value(pair.mean_al.p)),
         _cell(pair.ir, digits=3, signed=True),
-        Cell(value=_p(pair.ir.p)),
+        Cell(value=p_value(pair.ir.p)),
         Cell(value=turns_in_words(differing_turns(pair))),
     )
     return Row(name=f"{pair.second} \N{MINUS SIGN} {pair.first}", cells=cells, red=red)
@@ -133,15 +137,18 @@ def _pair_row(pair: PairDifference, red: bool) -> Row:
 
 def beside_table(summary: Summary) -> Table | None:
     """What was measured beside alignment with any model."""
+    any_cut = any(model.cut and model.cut.share for model in summary.models)
     columns: _Columns = {
         "Mean AL": lambda model: _cell(model.mean_al),
         "Helpfulness": lambda model: _cell(model.helpfulness),
         "Persona gap": lambda model: _cell(model.gap, signed=True),
+        "Beyond a plain reply's": lambda model: _cell(model.gap_above, signed=True),
         "Mind-reading": lambda model: _share(model.mind_reading),
         "Turns until AL \N{GREATER-THAN OR EQUAL TO}\N{NO-BREAK SPACE}4": lambda model: _first_met(
             model, summary.turns
         ),
         "Never reached": lambda model: _share(model.reached.never if model.reached else None),
+        "Cut replies": lambda model: Cell(value=percent(model.cut.share)) if model.cut and any_cut else Cell(),
         "Run to run": lambda model: _cell(model.noise.difference if model.noise else None),
     }
     measured = {name: show for name, show in columns.items() if _any(summary, show)}
@@ -196,17 +203,24 @@ def counterfactual_table(summary: Summary) -> Table | None:
     return Table(
         label="Other replies in the place of each model's",
         first="Who answers",
-        headers=(*(f"AL({turn + 1})" for turn in asked), "Mean AL", "Model minus control"),
+        headers=(
+            *(f"AL({turn + 1})" for turn in asked),
+            "Mean AL",
+            "Model minus control",
+            *(_GAPS if any(control.gap for model in models for control in model.counterfactuals) else ()),
+        ),
         parts=tuple(Part(title=model.name, rows=_replies(model, asked)) for model in models),
     )
 
 
 def _replies(model: ModelSummary, asked: Sequence[int]) -> tuple[Row, ...]:
     first = model.counterfactuals[0]
-    known = first.mean_al.value is not None and first.difference.value is not None
     # The mean over the turns that the control has: the difference is taken there.
-    own = (first.mean_al.value or 0) + (first.difference.value or 0) if known else None
+    own = _sum(first.mean_al, first.difference)
     itself = [*(_cell(model.al[turn]) for turn in asked), Cell(value=number(own)), Cell(value="")]
+    gaps = [control.gap for control in model.counterfactuals if control.gap]
+    if gaps:
+        itself += [Cell(value=number(_sum(gaps[0], model.gap_above), signed=True)), Cell(value="")]
     return (
         Row(name="the model itself", cells=tuple(itself), red=bool(model.red)),
         *(
@@ -216,12 +230,26 @@ def _replies(model: ModelSummary, asked: Sequence[int]) -> tuple[Row, ...]:
                     *(_cell(control.al[turn]) for turn in asked),
                     _cell(control.mean_al),
                     _cell(control.difference, signed=True),
+                    *(_gaps(model, control) if gaps else ()),
                 ),
                 aside=True,
             )
             for control in model.counterfactuals
         ),
     )
+
+
+def _sum(one: Estimate | None, other: Estimate | None) -> float | None:
+    if one is None or other is None or one.value is None or other.value is None:
+        return None
+    return one.value + other.value
+
+
+def _gaps(model: ModelSummary, control: CounterfactualLevels) -> tuple[Cell, Cell]:
+    """A control's own gap, and what the model's is beyond it, where the control was judged for a stranger."""
+    if control.gap is None:
+        return Cell(value=""), Cell(value="")
+    return _cell(control.gap, signed=True), _cell(model.gap_above, signed=True)
 
 
 def group_table(summary: Summary) -> Table | None:
@@ -271,6 +299,30 @@ def missing_table(summary: Summary, rows: Mapping[str, Sequence[TurnRow]]) -> Ta
         ),
         parts=(Part(rows=tuple(_row(model, _missing(model, rows[model.name])) for model in models)),),
     )  # fmt: skip
+
+
+def reason_table(summary: Summary) -> Table | None:
+    """Why verdicts are missing, model by model, the commonest reason first; None where none is missing."""
+    models = [model for model in _ordered(summary) if model.lacking]
+    if not models:
+        return None
+    parts = tuple(
+        Part(
+            title=model.name,
+            rows=tuple(
+                Row(
+                    name=reason,
+                    cells=(Cell(value=f"{count:,}"), Cell(value=percent(count / model.missing))),
+                    aside=model.kind == "control",
+                )
+                for reason, count in model.lacking.items()
+            ),
+        )
+        for model in models
+    )
+    return Table(
+        label="Why verdicts are missing", first="Reason", headers=("Verdicts", "Share of the missing"), parts=parts
+    )
 
 
 def _missing(model: ModelSummary, rows: Sequence[TurnRow]) -> list[Cell]:
@@ -331,9 +383,3 @@ def _share(estimate: Estimate | None) -> Cell:
         return Cell(value=percent(estimate.value))
     ends = f"{percent(estimate.low).split(chr(0xA0))[0]} to {percent(estimate.high)}"
     return Cell(value=percent(estimate.value), interval=ends)
-
-
-def _p(value: float | None) -> str:
-    if value is None:
-        return UNDEFINED
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"

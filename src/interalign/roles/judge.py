@@ -31,6 +31,7 @@ from interalign.roles.measure import (
 )
 
 __all__ = [
+    "NOT_TOLD",
     "Comparison",
     "Judge",
     "Judgement",
@@ -43,11 +44,15 @@ __all__ = [
 ]
 
 
+NOT_TOLD = "no reason told"
+"""Why a verdict is missing where a judge returned None."""
+
+
 class Verdict(Value):
     """A judge's score of one reply for one persona, with the parts that it is made of.
 
     `parts` are in [0, 1] (1 = fits); `penalties` are points subtracted from the score. A verdict that a judge could
-    not give is not a Verdict: it is None, and counted as missing.
+    not give is not a Verdict: it is None or an error, and counted as missing.
     """
 
     score: Annotated[float, Field(ge=1, le=5)]
@@ -109,7 +114,11 @@ class Judge(Protocol):
     """Anything that can score a reply for a persona."""
 
     async def score(self, persona: Persona, chat: Chat, reply: str, ledger: Ledger, seed: int) -> Verdict | None:
-        """Return the verdict on `reply` to the last message of `chat`, or None when there is none to give."""
+        """Return the verdict on `reply` to the last message of `chat`, or None when there is none to give.
+
+        A judge that knows why there is none raises ModelError instead, with a `cause` by which missing verdicts are
+        counted; RoleFailure where it has answered, and its answer says no score.
+        """
         ...
 
 

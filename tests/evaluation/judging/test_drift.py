@@ -10,7 +10,9 @@ from pydantic import ValidationError
 from interalign.errors import InputError
 from interalign.evaluation.judging.drift import ALPHA, Snapshot, drift, snapshot
 from interalign.roles.judge import Judge, RuleJudge
-from tests.evaluation.judging.judges import Noisy
+from interalign.roles.llm.rater import LLMRater
+from tests.evaluation.judging.judges import Always, Noisy
+from tests.roles.llm.stage import Heard
 
 THEN = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -78,6 +80,14 @@ def test_answers_that_go_missing_raise_an_alarm() -> None:
     assert found.alarm
     assert found.p_scores == 1 and found.p_missing < ALPHA / 2
     assert (found.missing_before, found.missing_now, found.compared) == (0, 15 / 40, 25)
+
+
+def test_why_answers_are_missing_is_kept() -> None:
+    mute, before = look(LLMRater(Heard(["Hm."]).player), n=2), look(Always(), n=2)
+    assert set(mute.lacking) == {"no JSON"} and before.lacking == {}
+    assert drift(before, mute).lacking_now == mute.lacking
+    # A snapshot of an earlier version does not tell.
+    assert Snapshot.model_validate(before.model_dump(exclude={"lacking"})) == before
 
 
 def test_without_a_score_both_times_nothing_is_known_of_a_shift() -> None:

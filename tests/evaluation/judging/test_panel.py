@@ -12,7 +12,10 @@ from interalign.messages import Chat
 from interalign.personas.persona import Persona
 from interalign.roles.judge import Judge, RuleJudge, Verdict
 from interalign.roles.ledger import Ledger
+from interalign.roles.llm.player import RoleFailure
+from interalign.roles.llm.rater import LLMRater
 from tests.evaluation.judging.judges import Always, Noisy
+from tests.roles.llm.stage import Heard
 
 PROBES = quality_probes(moments(3, 0))
 
@@ -52,9 +55,21 @@ def test_a_panel_gives_the_mean_or_the_median() -> None:
 def test_a_missing_verdict_is_left_out_until_too_few_are_left() -> None:
     found = ask(Panel(said(2, 3, None)))
     assert found is not None and found.score == 2.5
-    assert ask(Panel(said(2, None, None))) is None
     assert ask(Panel(said(2, None, None), least=1)) is not None
-    assert ask(Panel(said(2, 3, None), least=3)) is None
+    for panel in (Panel(said(2, None, None)), Panel(said(2, 3, None), least=3)):
+        with pytest.raises(RoleFailure, match="judge 2: no reason told") as failure:
+            ask(panel)
+        assert failure.value.cause == "too few of a panel: no reason told"
+
+
+def test_why_a_judge_of_a_panel_has_no_verdict_is_kept() -> None:
+    panel = Panel({**said(2, 3), "mute": LLMRater(Heard(["Hm."]).player)})
+    found = ask(panel)
+    assert found is not None and found.score == 2.5
+    assert panel.lacking == {"judge 0": {}, "judge 1": {}, "mute": {"no JSON": 1}}
+    with pytest.raises(RoleFailure, match=r"1 of 2 judges .*, and 2 are needed \(mute: no JSON\)") as failure:
+        ask(Panel({**said(2), "mute": LLMRater(Heard(["Hm."]).player)}))
+    assert failure.value.cause == "too few of a panel: no JSON"
 
 
 def test_the_majority_says_whether_a_reply_is_honest() -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
 from statistics import fmean
 
 import pytest
@@ -24,8 +24,10 @@ from interalign.messages import Chat
 from interalign.personas.persona import Persona
 from interalign.roles.judge import Verdict
 from interalign.roles.ledger import Ledger
+from interalign.roles.llm.rater import LLMRater
 from interalign.roles.measure import mentions, style_of, words
-from tests.evaluation.judging.judges import Always, Counting
+from tests.evaluation.judging.judges import Always, Counting, Noisy
+from tests.roles.llm.stage import Heard
 
 MOMENTS = moments(36, 1)
 
@@ -138,6 +140,22 @@ def test_a_failure_is_a_missing_verdict_unless_everything_fails() -> None:
         asyncio.run(judged(Fails(ModelError("gone")), probes))
     with pytest.raises(BudgetSpent):
         asyncio.run(judged(Fails(BudgetSpent("spent"), at=reply), probes))
+
+
+def test_why_verdicts_are_missing_is_counted_once_a_question() -> None:
+    probes, lacking = quality_probes(MOMENTS[:6]), Counter[str]()
+    reply = probes[3].reply
+    slow = Fails(ModelError("gone", cause="call failed: timeout"), at=reply)
+    asyncio.run(judged(slow, [*probes, probes[3]], lacking=lacking))
+    assert lacking == {"call failed: timeout": 1}
+    # A judge whose every answer is unreadable has answered: that is no error.
+    unread = Counter[str]()
+    mute = LLMRater(Heard(["Hm."]).player)
+    assert asyncio.run(judged(mute, probes, lacking=unread)) == [None] * len(probes)
+    assert unread == {"no JSON": len({(one.case, one.of_stranger, one.reply) for one in probes})}
+    told = Counter[str]()
+    verdicts = asyncio.run(judged(Noisy(missing=0.5), probes, lacking=told))
+    assert told == {"no reason told": sum(one is None for one in verdicts)} and told.total()
 
 
 def test_nothing_is_asked_of_nothing() -> None:

@@ -55,14 +55,15 @@ def test_a_judge_that_always_says_the_same_is_warned_of() -> None:
 
 
 def test_a_judge_that_likes_length_is_warned_of() -> None:
-    assert "It rewards length without content." in warnings(tried(Longer(), TrialConfig(items=12, tests=("length",))))
+    assert "It rewards length without content." in warnings(tried(Longer(), TrialConfig(items=36, tests=("length",))))
 
 
 def test_missing_verdicts_are_warned_of_above_a_twentieth() -> None:
     config = TrialConfig(items=30, tests=("person",))
     many, few = tried(Noisy(missing=0.2), config), tried(Noisy(missing=0.0), config)
     assert many.missing is not None and many.missing > 0.05
-    assert warnings(many)[0] == f"{many.missing:.0%} of its verdicts are missing."
+    assert warnings(many)[0] == f"{many.missing:.0%} of its verdicts are missing (no reason told)."
+    assert many.lacking == {"no reason told": round(many.missing * many.asked)} and few.lacking == {}
     assert warnings(few) == []
 
 

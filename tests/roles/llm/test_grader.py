@@ -8,7 +8,7 @@ import pytest
 from interalign.errors import ModelError
 from interalign.llm.model import Answer, Request, Sampling
 from interalign.roles.llm.grader import Graded, LLMGrader
-from interalign.roles.llm.player import Player, instructions
+from interalign.roles.llm.player import Player, RoleFailure, instructions
 from interalign.roles.llm.script import scripts
 from tests.roles.llm.stage import INJECTION, PERSONA, Heard, inside
 
@@ -17,7 +17,11 @@ STATEMENTS = ("You repair church organs in Turku.", "You hate the sea.", "You li
 
 
 def grade(heard: Heard, statements: tuple[str, ...] = STATEMENTS) -> Graded | None:
-    return asyncio.run(LLMGrader(heard.player).grade(PERSONA, DISCLOSED, statements, 1))
+    """What is marked; None where the answer is of no use."""
+    try:
+        return asyncio.run(LLMGrader(heard.player).grade(PERSONA, DISCLOSED, statements, 1))
+    except RoleFailure:
+        return None
 
 
 def test_numbers_become_places() -> None:
@@ -29,8 +33,11 @@ def test_numbers_become_places() -> None:
 
 
 @pytest.mark.parametrize("wrong", ['{"true": [4], "found": []}', '{"true": [], "found": [3]}'])
-def test_what_is_not_there_makes_the_answer_none(wrong: str) -> None:
-    assert grade(Heard([wrong])) is None
+def test_what_is_not_there_makes_the_answer_useless(wrong: str) -> None:
+    grader = LLMGrader(Heard([wrong]).player)
+    with pytest.raises(RoleFailure, match="more than the 3 statements and 2 disclosed") as failure:
+        asyncio.run(grader.grade(PERSONA, DISCLOSED, STATEMENTS, 1))
+    assert failure.value.cause == "names what is not there"
 
 
 @pytest.mark.parametrize("wrong", ["", "1 and 3", '{"true": [0], "found": []}', '{"true": ["1"], "found": []}', "{}"])

@@ -17,7 +17,7 @@ from interalign.messages import Chat, Message
 from interalign.personas.persona import Fact, Persona
 from interalign.roles.judge import Judge, Verdict
 from interalign.roles.ledger import Disclosure, Ledger, Stated
-from interalign.roles.llm.player import Player, instructions
+from interalign.roles.llm.player import Player, RoleFailure, instructions
 from interalign.roles.llm.rater import HelpfulnessRater, LLMRater
 from interalign.roles.llm.script import scripts
 from tests.llm.servers import FaultyServer, Reply, completion, error, serving
@@ -29,11 +29,26 @@ def rating(score: object = 4, style: object = 5, content: object = 2, honest: ob
 
 
 def rated(player: Player, reply: str = "Rest.", ledger: Ledger = LEDGER, seed: int = 4, **how: bool) -> Verdict | None:
-    return asyncio.run(LLMRater(player, **how).score(PERSONA, CHAT, reply, ledger, seed))
+    """The verdict; None where the answer could not be read."""
+    try:
+        return asyncio.run(LLMRater(player, **how).score(PERSONA, CHAT, reply, ledger, seed))
+    except RoleFailure:
+        return None
 
 
 def helped(player: Player, reply: str = "Rest.", chat: Chat = CHAT, **how: bool) -> float | None:
-    return asyncio.run(HelpfulnessRater(player, **how).helpfulness(chat, reply, 4))
+    """The score; None where the answer could not be read."""
+    try:
+        return asyncio.run(HelpfulnessRater(player, **how).helpfulness(chat, reply, 4))
+    except RoleFailure:
+        return None
+
+
+def why(player: Player, **how: bool) -> str:
+    """Why there is no verdict."""
+    with pytest.raises(RoleFailure) as failure:
+        asyncio.run(LLMRater(player, **how).score(PERSONA, CHAT, "Rest.", LEDGER, 4))
+    return failure.value.cause
 
 
 def test_it_is_a_judge() -> None:
@@ -133,6 +148,55 @@ def test_an_answer_that_cannot_be_read_is_missing_after_one_repair(text: str) ->
     verdict = rated(mended.player)
     assert verdict is not None and verdict.score == 2
     assert '"honest": true|false' in mended.requests[1].messages[-1].content
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        (" ", "empty"),
+        ("I give it a four.", "no JSON"),
+        (rating()[:-5], "no JSON"),
+        ("I’m sorry, but I can’t rate people.", "refused"),
+        ("As an AI language model, I cannot evaluate this.", "refused"),
+        (rating(6), "unfit score in its JSON"),
+        (rating("4"), "unfit score in its JSON"),
+        ('{"score": 4}', "no style in its JSON"),
+        (rating(reason="warm"), "JSON of another form"),
+        ("[4]", "JSON of another form"),
+    ],
+)
+def test_why_there_is_no_verdict_is_told_in_words_that_can_be_counted(text: str, cause: str) -> None:
+    assert why(Heard([text]).player) == cause
+    # The last answer decides: the first one was asked for again.
+    assert why(Heard(["3", text]).player) == cause
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("", "empty"),
+        ("I cannot give a score.", "refused"),
+        ("It is fine.", "names no score"),
+        ("7", "no whole number from 1 to 5"),
+        ('{"score": 7}', "no whole number from 1 to 5"),
+        ("Between 3 and 4.", "names more than one number"),
+        ("8/10", "score is on another scale than 1 to 5"),
+        ('{"style": 3}', "JSON has no score"),
+    ],
+)
+def test_why_free_text_is_no_verdict(text: str, cause: str) -> None:
+    assert why(Heard([text]).player, free_text=True) == cause
+
+
+@pytest.mark.parametrize("text", ["", rating()[:-5], "I cannot say: the"])
+@pytest.mark.parametrize("free_text", [True, False])
+def test_an_answer_that_was_cut_is_told_of_before_all_else(
+    text: str, free_text: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut = completion(choices=[{"message": {"content": text}, "finish_reason": "length"}])
+    with serving(cut, cut) as server, pytest.raises(RoleFailure, match="cut off at max_tokens") as failure:
+        asked(server, monkeypatch, free_text=free_text)
+    assert failure.value.cause == "cut at max_tokens"
 
 
 @pytest.mark.parametrize("text", ["", "4", "{}", '{"score": 0}', '{"score": true}', '{"score": 4, "style": 3}'])

@@ -240,18 +240,20 @@ def test_a_long_sentence_that_is_not_about_the_person_is_told_as_a_part_of_its_l
     assert f"life: {weather}" in heard
 
 
-def test_the_packaged_cases_are_played_to_the_end_and_their_messages_pass_the_checks() -> None:
+@pytest.mark.parametrize("every", [3, pytest.param(1, marks=pytest.mark.slow)])
+def test_the_packaged_cases_are_played_to_the_end_and_their_messages_pass_the_checks(every: int) -> None:
+    cases = aloe_cases()[::every]
     config = SimulateConfig(turns=4, roles=roles_played_by(ScriptedConfig()))
     assert config.roles is not None
     players = {role: player(role) for role in roles_of(config.roles)}
 
     async def grown() -> list[Tree]:
-        return [tree async for tree in grow_trees(aloe_cases(), config, 1, cast_of(players, config))]
+        return [tree async for tree in grow_trees(cases, config, 1, cast_of(players, config))]
 
     trees = asyncio.run(grown())
     messages = [len(list(tree.user_turns())) for tree in trees]
     refused = {(tree.persona_id, fault.turn, fault.attempt) for tree in trees for fault in tree.faults}
-    assert messages == [config.turns] * len(aloe_cases())
+    assert messages == [config.turns] * len(cases)
     assert [tree.failure for tree in trees if tree.failure] == []
     assert len(refused) <= 0.02 * (sum(messages) + len(refused))
 

@@ -146,7 +146,7 @@ def test_the_same_seed_trains_the_same(train: Train, load: Callable[[], Any], tm
     assert torch.equal(weights(models[0]), weights(models[1]))
 
 
-@pytest.mark.parametrize("kind", ["full", "adapter"])
+@pytest.mark.parametrize("kind", ["adapter", pytest.param("full", marks=pytest.mark.slow)])
 def test_a_killed_training_goes_on_as_it_would_have(
     train: Train, load: Callable[[], Any], tmp_path: Path, kind: str
 ) -> None:
@@ -252,8 +252,8 @@ def plain(
 @pytest.mark.parametrize(
     "options",
     [
-        {"activation_checkpointing": True},
-        {"off_policy_mask_threshold": 1.0},
+        pytest.param({"activation_checkpointing": True}, marks=pytest.mark.slow),
+        pytest.param({"off_policy_mask_threshold": 1.0}, marks=pytest.mark.slow),
         {"multi_objective_aggregation": "normalize_then_sum"},
     ],
     ids=lambda options: next(iter(options)),

@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from interalign.errors import InputError
-from interalign.evaluation.judging.resampling import RESAMPLES, Floats, floats, interval, some
+from interalign.evaluation.judging.resampling import RESAMPLES, Floats, Places, floats, interval, mean_interval, some
 from interalign.evaluation.statistics import Estimate
 from interalign.messages import Value
 
@@ -75,8 +75,11 @@ def agreement(
     first, second = (floats(one[place] for place in both) for one in (human, judge))
     shared: list[Sequence[Hashable]] = [[one[place] for place in both] for one in clusters] or [both]
 
-    def estimate(measure: Callable[[Floats, Floats], float]) -> Estimate:
-        return interval(lambda places: measure(first[places], second[places]), *shared, resamples=resamples, seed=seed)
+    def estimate(measure: Callable[[Floats, Floats], float], low: float = -1, high: float = 1) -> Estimate:
+        def of(places: Places) -> float:
+            return measure(first[places], second[places])
+
+        return interval(of, *shared, bounds=(low, high), resamples=resamples, seed=seed)
 
     return Agreement(
         items=len(both),
@@ -87,8 +90,8 @@ def agreement(
         alpha_ordinal=estimate(lambda a, b: _alpha(np.stack([a, b], axis=1), "ordinal")),
         alpha_interval=estimate(lambda a, b: _alpha(np.stack([a, b], axis=1), "interval")),
         spearman=estimate(_spearman),
-        pairs=estimate(_ordered_alike),
-        difference=estimate(lambda a, b: float((b - a).mean()) if len(a) else nan),
+        pairs=estimate(_ordered_alike, low=0),
+        difference=mean_interval(list(second - first), *shared, resamples=resamples, seed=seed),
     )
 
 

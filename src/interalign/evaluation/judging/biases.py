@@ -133,8 +133,8 @@ def order_bias(
     return OrderBias(
         compared=sum(one.readable for one in comparisons),
         unreadable=sum(vote is None for vote in votes) / len(votes) if votes else None,
-        flips=mean_interval(flips, cases, resamples=resamples, seed=seed),
-        first=interval(share, cases, resamples=resamples, seed=seed),
+        flips=mean_interval(flips, cases, bounds=(0, 1), resamples=resamples, seed=seed),
+        first=interval(share, cases, bounds=(0, 1), resamples=resamples, seed=seed),
     )
 
 
@@ -146,7 +146,7 @@ def person_bias(probes: Sequence[Probe], verdicts: Sequence[Verdict | None], *, 
     return PersonBias(
         replies=int((~np.isnan(own - stranger)).sum()),
         gap=mean_interval(_nones(own - stranger), cases, seed=seed),
-        auc=mean_interval(ahead, cases, seed=seed),
+        auc=mean_interval(ahead, cases, bounds=(0, 1), seed=seed),
         exact_gap=_mean(exactly[0] - exactly[1]),
     )
 
@@ -176,7 +176,7 @@ def claim_bias(probes: Sequence[Probe], verdicts: Sequence[Verdict | None], *, s
     def named(*kinds: str) -> Estimate:
         chosen = [(probe, verdict) for probe, verdict in zip(probes, verdicts, strict=True) if probe.kind in kinds]
         says = [_names_a_claim(verdict) for _, verdict in chosen]
-        return mean_interval(says, [probe.case for probe, _ in chosen], seed=seed)
+        return mean_interval(says, [probe.case for probe, _ in chosen], bounds=(0, 1), seed=seed)
 
     return ClaimBias(
         undisclosed=_rise(probes, verdicts, truth, "undisclosed", seed),

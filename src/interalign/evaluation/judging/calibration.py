@@ -115,7 +115,7 @@ def calibration(probes: Sequence[Probe], verdicts: Sequence[Verdict | None], *, 
             value = measure([a[place] for place in places], [b[place] for place in places])
             return float("nan") if value is None else value
 
-        return interval(of, known, seed=seed)
+        return interval(of, known, bounds=(-1, 1), seed=seed)
 
     fits = find_spec("sklearn") is not None and len(given) >= _LEAST and len(set(known)) > 1
     return Calibration(
@@ -232,7 +232,7 @@ def _within(truth: Sequence[float], scores: Sequence[float | None], cases: Seque
         share = pair_accuracy(values, [scores[place] for place in places])
         per_case.append((told_apart * (share or 0.0), told_apart))
     alike, asked = floats(one for one, _ in per_case), floats(float(one) for _, one in per_case)
-    return interval(lambda at: _ratio(alike[at], asked[at]), names, seed=seed)
+    return interval(lambda at: _ratio(alike[at], asked[at]), names, bounds=(0, 1), seed=seed)
 
 
 def _ratio(top: Floats, bottom: Floats) -> float:

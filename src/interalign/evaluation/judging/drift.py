@@ -8,6 +8,7 @@ noise does not explain is called drift.
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -46,6 +47,8 @@ class Snapshot(Value):
     """Whose question each is."""
     scores: tuple[tuple[float | None, ...], ...]
     """Questions x repeats."""
+    lacking: dict[str, int] = Field(default_factory=dict)
+    """Why answers are missing: how many by the reason, the commonest first; older snapshots do not tell."""
 
     @model_validator(mode="after")
     def _check(self) -> Snapshot:
@@ -73,6 +76,8 @@ class Drift(Value):
     """Of a permutation test: how likely so large differences are if the time of asking meant nothing."""
     missing_before: float
     missing_now: float
+    lacking_now: dict[str, int] = Field(default_factory=dict)
+    """Why answers are missing now, the commonest reason first."""
     p_missing: float
     alpha: float
     """The two tests share it: each alarms below half of it."""
@@ -95,7 +100,8 @@ async def snapshot(
         StopWork: no further question can be asked.
     """
     probes = quality_probes(moments(n, seed))
-    answers = [await judged(judge, probes, repeat) for repeat in range(repeats)]
+    lacking = Counter[str]()
+    answers = [await judged(judge, probes, repeat, lacking=lacking) for repeat in range(repeats)]
     scores = [[None if one is None else one.score for one in of_all] for of_all in answers]
     return Snapshot(
         judge=name,
@@ -106,6 +112,7 @@ async def snapshot(
         questions=_digest(probes),
         cases=tuple(probe.case for probe in probes),
         scores=tuple(zip(*scores, strict=True)),
+        lacking=dict(lacking.most_common()),
     )
 
 
@@ -135,6 +142,7 @@ def drift(before: Snapshot, now: Snapshot, *, alpha: float = ALPHA, seed: int = 
         p_scores=_p_value(old, new, seed) if seen.any() else None,
         missing_before=float(np.isnan(old).mean()),
         missing_now=float(np.isnan(new).mean()),
+        lacking_now=now.lacking,
         p_missing=_p_value(np.isnan(old).astype(float), np.isnan(new).astype(float), seed),
         alpha=alpha,
     )

@@ -1,12 +1,15 @@
 """Several judges as one, and how far they agree.
 
 What always holds: a judge without a verdict is left out of that reply's mean, and where too few are left there is no
-verdict; what each judge said stays in the verdict's parts, so that agreement can be computed from any rows.
+verdict; what each judge said stays in the verdict's parts, so that agreement can be computed from any rows, and why it
+had no verdict is counted (`Panel.lacking`).
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
+from itertools import starmap
 from statistics import fmean, median
 from typing import Literal
 
@@ -18,9 +21,9 @@ from interalign.evaluation.judging.resampling import RESAMPLES, Places, floats, 
 from interalign.evaluation.statistics import Estimate
 from interalign.messages import Chat, Value
 from interalign.personas.persona import Persona
-from interalign.roles.judge import Judge, Verdict
+from interalign.roles.judge import NOT_TOLD, Judge, Verdict
 from interalign.roles.ledger import Ledger
-from interalign.roles.llm.player import all_or_first_error
+from interalign.roles.llm.player import RoleFailure, all_or_first_error
 
 __all__ = ["Member", "Panel", "PanelAgreement", "panel_agreement", "scores_of"]
 
@@ -49,26 +52,43 @@ class Panel:
         self._judges = dict(judges)
         self._by = by
         self._least = len(judges) // 2 + 1 if least is None else least
+        self._lacking: dict[str, Counter[str]] = {name: Counter() for name in judges}
         if not judges or not 1 <= self._least <= len(judges):
             raise InputError(
                 f"A panel of {len(judges)} judges cannot need {self._least} verdicts.",
                 mend="give it at least one judge, and ask for no more verdicts than judges.",
             )
 
-    async def score(self, persona: Persona, chat: Chat, reply: str, ledger: Ledger, seed: int) -> Verdict | None:
-        """Return the panel's verdict, or None where too few judges have one.
+    @property
+    def lacking(self) -> dict[str, dict[str, int]]:
+        """Why each judge had no verdict so far: how often by the reason, the commonest first."""
+        return {name: dict(counts.most_common()) for name, counts in self._lacking.items()}
+
+    async def score(self, persona: Persona, chat: Chat, reply: str, ledger: Ledger, seed: int) -> Verdict:
+        """Return the panel's verdict.
 
         Parts and penalties are means over the judges that have them. A part that each judge answers with yes or no
         (`honest`) is 1 where more than half of them say so.
 
         Raises:
+            RoleFailure: too few judges have a verdict; its cause is that of most of the others.
             ModelError: a judge failed; that is no missing verdict.
         """
-        asked = (judge.score(persona, chat, reply, ledger, seed) for judge in self._judges.values())
-        given = dict(zip(self._judges, await all_or_first_error(asked), strict=True))
+        why: dict[str, str] = {}
+
+        async def asked(name: str, judge: Judge) -> Verdict | None:
+            try:
+                verdict = await judge.score(persona, chat, reply, ledger, seed)
+            except RoleFailure as error:
+                verdict, why[name] = None, error.cause
+            if verdict is None:
+                self._lacking[name][why.setdefault(name, NOT_TOLD)] += 1
+            return verdict
+
+        given = dict(zip(self._judges, await all_or_first_error(starmap(asked, self._judges.items())), strict=True))
         verdicts = {name: verdict for name, verdict in given.items() if verdict is not None}
         if len(verdicts) < self._least:
-            return None
+            raise self._too_few(why)
         scores = [verdict.score for verdict in verdicts.values()]
         parts = _joined([verdict.parts for verdict in verdicts.values()])
         if "honest" in parts:
@@ -78,6 +98,16 @@ class Panel:
             score=fmean(scores) if self._by == "mean" else median(scores),
             parts=parts | said,
             penalties=_joined([verdict.penalties for verdict in verdicts.values()]),
+        )
+
+    def _too_few(self, why: Mapping[str, str]) -> RoleFailure:
+        told = "; ".join(f"{name}: {reason}" for name, reason in why.items())
+        ((cause, _),) = Counter(why.values()).most_common(1)
+        return RoleFailure(
+            f"{len(self._judges) - len(why)} of {len(self._judges)} judges have a verdict, and {self._least} are "
+            f"needed ({told}).",
+            mend="mend those judges, or let fewer verdicts do (least).",
+            cause=f"too few of a panel: {cause}",
         )
 
 
@@ -145,7 +175,7 @@ def panel_agreement(
             found = krippendorff_alpha(_rows(table[places]), scale)
             return float("nan") if found is None else found
 
-        return interval(of, *shared, resamples=resamples, seed=seed)
+        return interval(of, *shared, bounds=(-1, 1), resamples=resamples, seed=seed)
 
     return PanelAgreement(
         items=items,
@@ -178,7 +208,7 @@ def _member(
     return Member(
         judge=name,
         missing=sum(one is None for one in own) / len(own) if own else 0.0,
-        with_others=interval(correlation, *clusters, resamples=resamples, seed=seed),
+        with_others=interval(correlation, *clusters, bounds=(-1, 1), resamples=resamples, seed=seed),
         kindness=mean_interval(ahead, *clusters, resamples=resamples, seed=seed),
         alpha_without=krippendorff_alpha(others),
     )

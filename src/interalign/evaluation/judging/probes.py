@@ -6,6 +6,7 @@ what is found with it holds for rule-based users.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from itertools import combinations
@@ -17,9 +18,9 @@ from interalign.personas.compose import WorldConfig, compose_personas
 from interalign.personas.persona import Fact, Persona
 from interalign.personas.style import Dimension, StyleValue
 from interalign.personas.vocabulary import SLOTS, slot
-from interalign.roles.judge import Judge, Verdict, judge_reply
+from interalign.roles.judge import NOT_TOLD, Judge, Verdict, judge_reply
 from interalign.roles.ledger import Disclosure, disclosed_facts
-from interalign.roles.llm.player import all_or_first_error
+from interalign.roles.llm.player import RoleFailure, all_or_first_error
 from interalign.roles.measure import words
 from interalign.roles.responder import Source, compose_reply, fitting_fact, views
 from interalign.roles.user import user_turn
@@ -201,10 +202,13 @@ def exact(probe: Probe) -> Verdict:
     return judge_reply(probe.reader, probe.moment.chat, probe.reply, probe.moment.ledger)
 
 
-async def judged(judge: Judge, probes: Sequence[Probe], repeat: int = 0) -> list[Verdict | None]:
+async def judged(
+    judge: Judge, probes: Sequence[Probe], repeat: int = 0, *, lacking: Counter[str] | None = None
+) -> list[Verdict | None]:
     """The judge's verdicts, all asked at once. What a judge cannot give, or fails to give, is None.
 
-    The same probe asked again, in whatever test, is the same question; `repeat` makes another of it.
+    The same probe asked again, in whatever test, is the same question; `repeat` makes another of it. `lacking` takes up
+    why questions have no verdict.
 
     Raises:
         ModelError: every single question failed.
@@ -216,10 +220,15 @@ async def judged(judge: Judge, probes: Sequence[Probe], repeat: int = 0) -> list
         moment = probe.moment
         seed = derive_seed(moment.seed, "judge", repeat)
         try:
-            return await judge.score(probe.reader, moment.chat, probe.reply, moment.ledger, seed)
+            verdict = await judge.score(probe.reader, moment.chat, probe.reply, moment.ledger, seed)
+            why = NOT_TOLD
         except ModelError as error:
-            failed.append(error)
-            return None
+            if not isinstance(error, RoleFailure):
+                failed.append(error)
+            verdict, why = None, error.cause
+        if verdict is None and lacking is not None:
+            lacking[why] += 1
+        return verdict
 
     wanted = [(probe.case, probe.of_stranger, probe.reply) for probe in probes]
     # What two tests ask alike is asked once, also where nothing keeps the answers.

@@ -1,77 +1,87 @@
-"""Intervals of any statistic of judged items, by a seeded bootstrap over what the items share.
+"""Intervals of any statistic of judged items, by the one rule of `statistics`.
 
-Items of one case are not independent, so whole cases are drawn. Where items belong to two things at once that each
-come back with others (a profile and a personality), both are drawn, and an item counts as often as the product says.
-
-Source of the crossed form: Owen, "The pigeonhole bootstrap" (2007), Annals of Applied Statistics 1(2).
+Items of one case are not independent, so whole cases are drawn; where cases share profiles or personalities, these are.
+The draws keep their shape and get the spread that `crossed` finds for what each case adds to the statistic: how far the
+statistic moves when the case is left out (the jackknife of Tukey; Efron and Stein, "The jackknife estimate of
+variance", Annals of Statistics 9, 1981). A mean is the same statistic in closed form.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from math import nan
 from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from interalign.evaluation.statistics import Estimate
+from interalign.evaluation.crossed import Clusters, clusters_of
+from interalign.evaluation.metrics import Floats
+from interalign.evaluation.statistics import Drawn, Estimate, Ratio, case_weights, estimate_of, resample
 
-__all__ = ["LEVEL", "RESAMPLES", "Floats", "Places", "floats", "interval", "mean", "mean_interval", "some"]
+__all__ = ["RESAMPLES", "Floats", "Places", "floats", "interval", "mean", "mean_interval", "some"]
 
-Floats: TypeAlias = NDArray[np.float64]
 Places: TypeAlias = NDArray[np.intp]
 """Places of items in a sample; an item that was drawn twice stands there twice."""
 
 RESAMPLES = 1000
-LEVEL = 0.95
-# A statistic that many resamples leave undefined has no honest percentile: the defined ones are a selection.
-_MOST_UNDEFINED = 0.05
-_AT_ONCE = 100
 
 
 def interval(
     statistic: Callable[[Places], float],
     *clusters: Sequence[Hashable],
+    shared: Clusters | None = None,
+    bounds: tuple[float, float] | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Estimate:
-    """A statistic of all items with its percentile interval of 95 %.
+    """A statistic of all items with its interval of 95 %.
 
     Args:
         statistic: Of the items at some places; NaN where it is undefined.
-        clusters: For each item what it belongs to, once or for each of several crossed factors.
+        clusters: For each item its case; or its profile and its personality, which together make the case.
+        shared: What the cases share, in the order in which they first come; left out, as the clusters tell.
+        bounds: What the statistic cannot pass, so its interval does not either.
         resamples: How many samples are drawn.
         seed: Of the draws.
 
     Returns:
-        No value where the statistic is undefined; no interval where a factor has fewer than two levels, or where more
-        than every twentieth sample leaves it undefined.
+        No value where the statistic is undefined; no interval of one case, of fewer than ten between which the
+        statistic does not move, or where more than every twentieth sample leaves it undefined.
     """
-    items = len(clusters[0])
-    value = statistic(np.arange(items)) if items else nan
+    cases, sharing = _cases(clusters, shared)
+    places = np.arange(len(cases))
+    value = statistic(places) if len(cases) else nan
     if np.isnan(value):
         return Estimate()
-    places = np.arange(items)
-    drawn = [statistic(np.repeat(places, weights)) for block in _draws(clusters, resamples, seed) for weights in block]
-    return _estimate(value, np.array(drawn), resamples)
+    count = int(cases.max()) + 1
+    weights = (row for block in case_weights(count, sharing, resamples, seed) for row in block.astype(np.intp))
+    drawn = Drawn(
+        draws=np.array([statistic(np.repeat(places, weight[cases])) for weight in weights]),
+        influence=_influence(statistic, cases, count),
+        counted=np.array(float(count)),
+    )
+    return estimate_of(drawn, sharing, bounds=bounds)
 
 
 def mean_interval(
-    values: Sequence[float | None], *clusters: Sequence[Hashable], resamples: int = RESAMPLES, seed: int = 0
+    values: Sequence[float | None],
+    *clusters: Sequence[Hashable],
+    shared: Clusters | None = None,
+    bounds: tuple[float, float] | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
 ) -> Estimate:
     """The mean of the values that are there, with its interval; what `interval` gives of `mean`, only faster."""
     array = floats(values)
-    value = mean(array)
-    if np.isnan(value):
+    if np.isnan(array).all():
         return Estimate()
-    seen = ~np.isnan(array)
-    # Of whole draws at once: how much is there, and how many that are.
-    parts = np.stack([np.where(seen, array, 0.0), seen], axis=1)
-    blocks = [block @ parts for block in _draws(clusters, resamples, seed)]
-    sums, counts = np.concatenate(blocks).T if blocks else np.empty((2, 0))
-    means = np.divide(sums, counts, out=np.full_like(sums, nan), where=counts > 0)
-    return _estimate(value, means, resamples)
+    cases, sharing = _cases(clusters, shared)
+    parts = np.zeros((2, 1, int(cases.max()) + 1, 1))
+    np.add.at(parts[0, 0, :, 0], cases, np.nan_to_num(array))
+    np.add.at(parts[1, 0, :, 0], cases, ~np.isnan(array))
+    drawn = resample({"mean": Ratio(sums=parts[0], counts=parts[1])}, sharing, resamples=resamples, seed=seed)["mean"]
+    return estimate_of(drawn.model(0).model(0), sharing, bounds=bounds)
 
 
 def mean(values: Floats) -> float:
@@ -90,30 +100,19 @@ def some(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _codes(names: Sequence[Hashable]) -> list[int]:
-    places: dict[Hashable, int] = {}
-    return [places.setdefault(name, len(places)) for name in names]
+def _cases(clusters: Sequence[Sequence[Hashable]], shared: Clusters | None) -> tuple[Places, Clusters]:
+    """The case of each item, numbered from 0 in the order in which they first come, and what the cases share."""
+    if len(clusters) not in (1, 2):
+        raise ValueError("the clusters of items are their cases, or their profiles and their personalities")
+    numbers: dict[tuple[Hashable, ...], int] = {}
+    cases = [numbers.setdefault(labels, len(numbers)) for labels in zip(*clusters, strict=True)]
+    if shared is None:
+        shared = clusters_of(*zip(*numbers, strict=True)) if len(clusters) == 2 and numbers else Clusters()
+    return np.array(cases, dtype=np.intp), shared
 
 
-def _draws(clusters: Sequence[Sequence[Hashable]], resamples: int, seed: int) -> Iterator[Places]:
-    """How often each item is drawn: blocks of (draws, items). Nothing where a factor has fewer than two levels."""
-    factors = [np.array(_codes(one)) for one in clusters]
-    levels = [int(codes.max()) + 1 for codes in factors]
-    if min(levels) < 2:
-        return
-    generator = np.random.default_rng(seed)
-    for start in range(0, resamples, _AT_ONCE):
-        draws = min(_AT_ONCE, resamples - start)
-        weights = np.ones((draws, len(factors[0])), dtype=np.intp)
-        for codes, count in zip(factors, levels, strict=True):
-            weights *= generator.multinomial(count, np.full(count, 1 / count), size=draws)[:, codes]
-        yield weights
-
-
-def _estimate(value: float, drawn: Floats, resamples: int) -> Estimate:
-    defined = drawn[~np.isnan(drawn)]
-    if not len(defined) or len(defined) < (1 - _MOST_UNDEFINED) * resamples:
-        return Estimate(value=float(value))
-    tail = (1 - LEVEL) / 2
-    low, high = np.quantile(defined, [tail, 1 - tail])
-    return Estimate(value=float(value), low=float(low), high=float(high))
+def _influence(statistic: Callable[[Places], float], cases: Places, count: int) -> Floats:
+    """What each case adds to the error of the statistic, (cases,); nothing where it is undefined without the case."""
+    without = np.array([statistic(np.flatnonzero(cases != case)) for case in range(count)])
+    moved = np.nanmean(without) - without if (~np.isnan(without)).any() else np.zeros(count)
+    return np.asarray(np.nan_to_num(moved) * (count - 1) / count)

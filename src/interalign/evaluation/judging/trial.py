@@ -7,6 +7,7 @@ real people care for.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Annotated, Any, Literal, Protocol, TypeAlias, get_args
@@ -42,6 +43,7 @@ from interalign.evaluation.judging.probes import (
     quality_probes,
     temptation_probes,
 )
+from interalign.evaluation.missing import most_often
 from interalign.evaluation.statistics import Estimate
 from interalign.messages import Chat, Value
 from interalign.roles.inducer import Impression, impression_from
@@ -92,6 +94,8 @@ class Trial(Value):
     """Different replies that were scored."""
     missing: float | None
     """The share of them without a verdict."""
+    lacking: dict[str, int] = Field(default_factory=dict)
+    """Why they have none: how many by the reason, the commonest first."""
     calibration: Calibration | None = None
     person: PersonBias | None = None
     length: LengthBias | None = None
@@ -142,7 +146,8 @@ async def try_judge(
     of = moments(config.items, config.seed)
     sets = {test: make(of) for test, (make, _) in _SCORED.items() if test in config.tests}
     flat = [probe for probes in sets.values() for probe in probes]
-    asking: list[Awaitable[Any]] = [judged(judge, flat)]
+    lacking = Counter[str]()
+    asking: list[Awaitable[Any]] = [judged(judge, flat, lacking=lacking)]
     asking.append(_compared(comparing if "order" in config.tests else None, of))
     asking.append(_written(judge, writers if "self" in config.tests else None, of))
     given, comparisons, pairs = await all_or_first_error(asking)
@@ -157,7 +162,8 @@ async def try_judge(
         measured["self_preference"] = self_preference(pairs, seed=config.seed)
     distinct = {(probe.case, probe.of_stranger, probe.reply): one for probe, one in zip(flat, given, strict=True)}
     missing = sum(one is None for one in distinct.values()) / len(distinct) if distinct else None
-    return Trial(judge=name, config=config, asked=len(distinct), missing=missing, **measured)
+    why = dict(lacking.most_common())
+    return Trial(judge=name, config=config, asked=len(distinct), missing=missing, lacking=why, **measured)
 
 
 def findings(trial: Trial) -> tuple[Finding, ...]:
@@ -242,13 +248,14 @@ def _of_answers(trial: Trial) -> Iterator[Finding]:
     if trial.missing is None:
         return
     many = trial.missing > MOST_MISSING
+    why = f" ({most_often(trial.lacking)})" if trial.lacking else ""
     yield Finding(
         test="answers",
         measure="missing verdicts, share",
         value=Estimate(value=trial.missing),
         exact=0,
         word="too many" if many else "few" if trial.missing else "none",
-        warning=f"{trial.missing:.0%} of its verdicts are missing." if many else None,
+        warning=f"{trial.missing:.0%} of its verdicts are missing{why}." if many else None,
     )
 
 

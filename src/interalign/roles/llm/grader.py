@@ -42,22 +42,22 @@ class LLMGrader:
     def __init__(self, player: Player) -> None:
         self._player = player
 
-    async def grade(
-        self, persona: Persona, disclosed: Sequence[str], statements: Sequence[str], seed: int
-    ) -> Graded | None:
-        """Return what is true and what is found; None where the answer cannot be read or names what is not there.
+    async def grade(self, persona: Persona, disclosed: Sequence[str], statements: Sequence[str], seed: int) -> Graded:
+        """Return what is true and what is found.
 
         Raises:
+            RoleFailure: the answer cannot be read, or names what is not there.
             ModelError: the server refused or was silent.
         """
         person = tagged("persona", {"profile": persona.profile, "personality": persona.personality})
         listed = (tagged("disclosed", _numbered(disclosed)), tagged("statements", _numbered(statements)))
-        try:
-            marks, _ = await self._player.ask_for(_Marks, "\n\n".join((person, *listed)), seed)
-        except RoleFailure:
-            return None
+        marks, model = await self._player.ask_for(_Marks, "\n\n".join((person, *listed)), seed)
         if max(marks.true, default=0) > len(statements) or max(marks.found, default=0) > len(disclosed):
-            return None
+            raise RoleFailure(
+                f"{model} marked more than the {len(statements)} statements and {len(disclosed)} disclosed entries.",
+                mend="give the role another model.",
+                cause="names what is not there",
+            )
         return Graded(true=_places(marks.true), found=_places(marks.found))
 
 

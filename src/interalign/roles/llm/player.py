@@ -22,7 +22,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from interalign.errors import InputError, ModelError, StopWork, StorageError
 from interalign.llm.backends import ModelConfig
-from interalign.llm.model import Answer, ChatModel, Request, Sampling
+from interalign.llm.model import CUT, REFUSED, Answer, ChatModel, Request, Sampling
 from interalign.messages import Chat, Message, Value
 from interalign.personas.generate import as_data
 from interalign.personas.persona import Persona
@@ -49,6 +49,13 @@ __all__ = [
 ]
 
 _FENCED = re.compile(r"\s*```(?:json)?[ \t]*\n(.*?)\n?```\s*", re.DOTALL)
+# How models begin that will not answer. In English, and only where nothing of the wanted form was found.
+_REFUSAL = re.compile(
+    r"\W*(?:(?:i['’]m |i am )?(?:\w+ )?sorry\b|i apologi[sz]e\b|i (?:must )?(?:decline|refuse)\b"
+    r"|(?:as an? [\w ]+, )?i(?:['’]m| am)? (?:cannot|can['’]t|can not|won['’]t|will not|unable|not able)"
+    r"(?: \w+){0,2} (?:rate|score|judge|grade|assess|evaluate|give|provide|assist|help|comply|answer|respond)\b)",
+    re.IGNORECASE,
+)
 _POLICIES = frozenset({"tailored", "generic"})
 
 
@@ -70,6 +77,9 @@ class RoleConfig(Value):
 
 class RoleFailure(ModelError):
     """A language model was asked twice, or gave nothing, and its answer cannot be used in its role."""
+
+    def __init__(self, what: str, *, mend: str | None = None, cause: str = "unreadable") -> None:
+        super().__init__(what, mend=mend, cause=cause)
 
 
 class Form(Value):
@@ -191,7 +201,8 @@ class Player:
         except Unreadable as problem:
             cut = " (it was cut off at max_tokens)" if answer.finish == "length" else ""
             what = f"{answer.model} gave an answer that cannot be read: {problem}{cut}."
-        raise RoleFailure(what, mend="raise max_tokens, or give the role another model.")
+            cause = _cause(answer, problem)
+        raise RoleFailure(what, mend="raise max_tokens, or give the role another model.", cause=cause)
 
 
 async def all_or_first_error(calls: Iterable[Awaitable[T]]) -> list[T]:
@@ -204,7 +215,23 @@ async def all_or_first_error(calls: Iterable[Awaitable[T]]) -> list[T]:
 
 
 class Unreadable(Exception):
-    """An answer that is not what was asked for; the text says why, in words that a model can mend it by."""
+    """An answer that is not what was asked for; the text says why, in words that a model can mend it by.
+
+    `cause` says it in a few words, the same ones for all answers that are wrong alike, so that they can be counted.
+    """
+
+    def __init__(self, problem: str, cause: str = "unreadable") -> None:
+        self.cause = cause
+        super().__init__(problem)
+
+
+def _cause(answer: Answer, problem: Unreadable) -> str:
+    """Why an answer could not be read, by what explains the most: it was cut, is nothing, or says no."""
+    if answer.finish == "length":
+        return CUT
+    if not answer.text.strip():
+        return "empty"
+    return REFUSED if _REFUSAL.match(answer.text) else problem.cause
 
 
 @cache
@@ -229,7 +256,16 @@ def read_form(form: type[F], text: str) -> F:
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(map(str, first["loc"]))
-        raise Unreadable(f"{where}: {first['msg']}" if where else first["msg"]) from None
+        cause = "no JSON" if first["type"] == "json_invalid" else _misfit(form, first["loc"], first["type"])
+        raise Unreadable(f"{where}: {first['msg']}" if where else first["msg"], cause) from None
+
+
+def _misfit(form: type[Form], place: Sequence[int | str], kind: str) -> str:
+    """What is wrong with JSON that is not of the form: keys that nobody asked for have too many names to be told."""
+    field = place[0] if place else None
+    if field not in form.model_fields:
+        return "JSON of another form"
+    return f"no {field} in its JSON" if kind == "missing" else f"unfit {field} in its JSON"
 
 
 def setting(persona: Persona, chat: Chat) -> str:

@@ -1,7 +1,8 @@
 """A language model as the rating judge: one reply at a time, scored from 1 to 5.
 
-What always holds: a score is what the model said, or is missing. An answer that cannot be read is asked for once more;
-after that there is none. A failure of the server is an error and no missing score.
+What always holds: a score is what the model said, or there is none. An answer that cannot be read is asked for once
+more; after that a RoleFailure says why, in its `cause` in words that can be counted. A failure of the server is another
+ModelError.
 
 Of the chat the judge is shown the last exchange, and for the rest what the person has given away of themselves (the
 ledger), which bounds what an honest reply can claim of them.
@@ -21,7 +22,6 @@ from interalign.roles.ledger import Ledger, disclosed_texts
 from interalign.roles.llm.player import (
     Form,
     Player,
-    RoleFailure,
     Score,
     Unreadable,
     exchange,
@@ -30,10 +30,11 @@ from interalign.roles.llm.player import (
     schema_of,
     tagged,
 )
-from interalign.roles.llm.ratings import read_rating, weighted_score
+from interalign.roles.llm.ratings import Reading, read_rating, weighted_score
 
 __all__ = ["HelpfulnessRater", "LLMRater"]
 
+_NO_SCORE = "no whole number from 1 to 5"
 _ALTERNATIVES = 5
 """How many tokens are wished for: as many as there are scores, which every server gives that gives any."""
 
@@ -70,20 +71,21 @@ class LLMRater:
     def __init__(self, player: Player, weighted: bool = False, free_text: bool = False) -> None:
         self._asking = _Asking(player, _Rating, weighted, free_text)
 
-    async def score(self, persona: Persona, chat: Chat, reply: str, ledger: Ledger, seed: int) -> Verdict | None:
+    async def score(self, persona: Persona, chat: Chat, reply: str, ledger: Ledger, seed: int) -> Verdict:
         """Rate `reply` to the last message of `chat`; which model rates depends on the seed alone.
 
         Returns:
             The score and its parts: `style` and `content` in steps of a quarter from 0 to 1, and `honest`, which is 0
             when the reply claims something of the person that was not disclosed. The parts change nothing in the
-            score. None when the answer could not be read.
+            score.
 
         Raises:
+            RoleFailure: the answer could not be read.
             ModelError: the server refused or was silent.
         """
         place = moment(persona, "disclosed", disclosed_texts(ledger), chat)
         rated = await self._asking.rated(f"{place}\n\n{tagged('reply', reply)}", seed)
-        return None if rated is None else Verdict(score=rated.score, parts=_parts(rated.form))
+        return Verdict(score=rated.score, parts=_parts(rated.form))
 
 
 class HelpfulnessRater:
@@ -98,14 +100,14 @@ class HelpfulnessRater:
     def __init__(self, player: Player, weighted: bool = False, free_text: bool = False) -> None:
         self._asking = _Asking(player, _Scored, weighted, free_text)
 
-    async def helpfulness(self, chat: Chat, reply: str, seed: int) -> float | None:
-        """The score in [1, 5] of `reply` to the last message of `chat`; None when the answer could not be read.
+    async def helpfulness(self, chat: Chat, reply: str, seed: int) -> float:
+        """The score in [1, 5] of `reply` to the last message of `chat`.
 
         Raises:
+            RoleFailure: the answer could not be read.
             ModelError: the server refused or was silent.
         """
-        rated = await self._asking.rated(f"{exchange(chat)}\n\n{tagged('reply', reply)}", seed)
-        return None if rated is None else rated.score
+        return (await self._asking.rated(f"{exchange(chat)}\n\n{tagged('reply', reply)}", seed)).score
 
 
 class _Rated(NamedTuple, Generic[F]):
@@ -123,18 +125,13 @@ class _Asking(Generic[F]):
         self._weighted = weighted
         self._free_text = free_text
 
-    async def rated(self, data: str, seed: int) -> _Rated[F] | None:
-        """What the answer says; None when it could not be read."""
+    async def rated(self, data: str, seed: int) -> _Rated[F]:
+        """What the answer says; raises RoleFailure when it could not be read."""
         read: Callable[[str], _Rated[F]] = partial(_read_freely if self._free_text else _read, self._form)
         example = _Scored.example if self._free_text else self._form.example
         schema = None if self._free_text else schema_of(self._form)
         wished = _ALTERNATIVES if self._weighted else 0
-        try:
-            said, answer = await self._player.ask_until_read(
-                read, example, data, seed, schema=schema, top_logprobs=wished
-            )
-        except RoleFailure:
-            return None
+        said, answer = await self._player.ask_until_read(read, example, data, seed, schema=schema, top_logprobs=wished)
         weighted = _weighted(answer) if self._weighted else None
         return said if weighted is None else said._replace(score=weighted)
 
@@ -151,8 +148,15 @@ def _read_freely(form: type[F], text: str) -> _Rated[F]:
     except Unreadable:
         reading = read_rating(text)
     if reading.score is None:
-        raise Unreadable(reading.reason)
+        raise Unreadable(reading.reason, _cause(reading))
     return _Rated(reading.score, None)
+
+
+def _cause(reading: Reading) -> str:
+    """The reason of a reading without the number that was read."""
+    if reading.reason.endswith(_NO_SCORE):
+        return _NO_SCORE
+    return reading.reason.removeprefix("it ").removeprefix("its ")
 
 
 def _weighted(answer: Answer) -> float | None:

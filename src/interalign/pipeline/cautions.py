@@ -1,0 +1,72 @@
+"""What a reader must know of how an evaluation was made before its numbers are believed: sentences of its summary.
+
+They stand where the numbers stand, on the terminal, in exports and on the page, and are empty where there is nothing to
+warn of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from interalign.conversations.environment import EnvironmentRoles
+from interalign.llm.account import Account
+from interalign.llm.backends import ModelConfig, ScriptedConfig, label
+from interalign.pipeline.setting import Setting, identified
+from interalign.report.growth import counted
+from interalign.roles.llm.player import RoleConfig
+
+__all__ = ["of_the_judge", "of_the_noise"]
+
+_ANOTHER = "let another model judge (--judge; `interalign rescore` for the replies that are there)."
+
+
+def of_the_judge(roles: EnvironmentRoles | None, settings: Iterable[Setting]) -> tuple[str, ...]:
+    """That the judge is one of the models that it judges, or plays the user as well; nothing where rules judge.
+
+    Args:
+        roles: Who plays beside the tested models.
+        settings: Of the models that are judged.
+    """
+    if roles is None or roles.judge is None:
+        return ()
+    settings = tuple(settings)
+    warned = []
+    for judge in _models_of(roles.judge):
+        tested = [one.name for one in settings if _is(judge, one.tested["model"])]
+        if tested:
+            warned.append(
+                f"The judge {label(judge)} is itself among the tested models ({', '.join(tested)}), and models tend to "
+                f"rate their own words higher than those of others: {_ANOTHER}"
+            )
+        if judge in _models_of(roles.user):
+            warned.append(
+                f"The judge {label(judge)} plays the user as well, so the taste of one model is on both sides of the "
+                f"conversation: {_ANOTHER}"
+            )
+    return tuple(warned)
+
+
+def of_the_noise(lacking: Sequence[tuple[str, int, int]], account: Account) -> tuple[str, ...]:
+    """That a budget has ended before the repeats: for each model its name, how many were had, and of how many."""
+    sentences = []
+    for name, had, of in lacking:
+        what = (
+            f"rests on {had:,} of {counted(of, 'repeat')}"
+            if had
+            else f"was not measured: none of its {counted(of, 'repeat')} could be played"
+        )
+        sentences.append(
+            f"The noise floor of {name} {what}, because the budget of {account.budget} is spent. A larger one goes on "
+            "from there."
+        )
+    return tuple(sentences)
+
+
+def _models_of(role: RoleConfig | None) -> list[ModelConfig]:
+    """Without scripts, of which it is told that they are none."""
+    return [one.model for one in role.models if not isinstance(one.model, ScriptedConfig)] if role else []
+
+
+def _is(judge: ModelConfig, tested: str) -> bool:
+    """Whether a setting names this model, on whichever server it runs."""
+    return tested == identified(judge) or tested.startswith(f"{label(judge)} at ")
