@@ -3,10 +3,11 @@
     python benchmarks/readme_tables.py
 
 Each result file holds the command, the machine and the versions beside its `result`: `demo.json` that of `make demo`
-(its `eval/summary.json`), `world_card.json` that of `world_card.py --json`, `persona_pool.json` that of
-`persona_pool.py`, `simulator_checks.json` that of `simulator_checks.py --json`, `conversations.json` that of
-`conversations.py`, `tree_packing.json` that of `tree_packing.py`, `calibration.json` that of `interalign personas
-calibrate --json`. A test checks that the README holds exactly these tables.
+(its `eval/summary.json`), `offline_hour.json` that of `interalign run recipes/offline_hour.toml`, `world_card.json` that
+of `world_card.py --json`, `persona_pool.json` that of `persona_pool.py`, `simulator_checks.json` that of
+`simulator_checks.py --json`, `conversations.json` that of `conversations.py`, `tree_packing.json` that of
+`tree_packing.py`, `calibration.json` that of `interalign personas calibrate --json`. A test checks that the README holds
+exactly these tables.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ RESULTS = Path(__file__).parent / "results"
 
 def main() -> None:
     print(demo_table())
+    print()
+    print(offline_hour())
     print()
     print(world_card())
     print()
@@ -56,6 +59,26 @@ def demo_table() -> str:
         for model in summary.models
     ]
     return as_markdown(["model", *turns, "mean AL", "to base", "IR", "N-IR", "R2", "gap", "uptake"], rows)
+
+
+def offline_hour() -> str:
+    """What an evening of training on a CPU teaches, each figure with its interval where it has one."""
+    summary = Summary.model_validate(result("offline_hour"))
+    turns = (1, 5, summary.turns)
+    rows = [
+        [
+            f"*{model.name}*" if model.kind == "control" else model.name,
+            *(interval(model.al[turn - 1]) for turn in turns),
+            interval(model.mean_al),
+            interval(model.difference, signed=True),
+            interval(model.ir, signed=True, digits=3),
+            interval(model.gap, signed=True),
+            interval(model.uptake),
+        ]
+        for model in summary.models
+    ]
+    headers = ["model", *(f"AL({turn})" for turn in turns), "mean AL", "to base", "IR", "gap", "uptake"]
+    return as_markdown(headers, rows)
 
 
 def world_card() -> str:
@@ -213,11 +236,11 @@ def result(name: str) -> dict[str, Any]:
     return found
 
 
-def interval(estimate: Estimate | None, *, signed: bool = False) -> str:
+def interval(estimate: Estimate | None, *, signed: bool = False, digits: int = 2) -> str:
     if estimate is None or estimate.value is None:
         return number(None)
-    low, high = (number(end, signed=signed) for end in (estimate.low, estimate.high))
-    return f"{number(estimate.value, signed=signed)} ({low} to {high})"
+    value, low, high = (number(one, digits, signed=signed) for one in (estimate.value, estimate.low, estimate.high))
+    return f"{value} ({low} to {high})"
 
 
 def as_markdown(headers: list[str], rows: list[list[str]]) -> str:
