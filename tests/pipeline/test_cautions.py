@@ -6,10 +6,8 @@ import pytest
 
 from interalign.conversations.environment import EnvironmentRoles, environment_played_by
 from interalign.evaluation.benchmark import BenchmarkConfig
-from interalign.llm.account import Account, Budget
 from interalign.llm.backends import LocalConfig, ModelConfig, ScriptedConfig
 from interalign.llm.endpoint import EndpointConfig
-from interalign.llm.prices import load_prices
 from interalign.pipeline.cautions import of_the_judge, of_the_noise
 from interalign.pipeline.setting import Setting, setting_of
 from interalign.pipeline.tested import Tested as Model
@@ -68,7 +66,6 @@ def test_a_model_in_this_process_is_known_by_its_weights(tmp_path: Path) -> None
 
 
 def test_what_a_budget_left_of_the_noise_is_counted() -> None:
-    account = Account(Budget(tokens=1000), load_prices(None))
-    some, none = of_the_noise([("mine", 3, 10), ("yours", 0, 1)], account)
-    assert some.startswith("The noise floor of mine rests on 3 of 10 repeats") and "1,000 tokens is spent" in some
+    some, none = of_the_noise([("mine", 3, 10), ("yours", 0, 1)])
+    assert some.startswith("The noise floor of mine rests on 3 of 10 repeats") and "budget was spent" in some
     assert none.startswith("The noise floor of yours was not measured: none of its 1 repeat")

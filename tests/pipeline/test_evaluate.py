@@ -18,6 +18,7 @@ from interalign.evaluation.tables import markdown
 from interalign.llm.account import Budget
 from interalign.llm.backends import ScriptedConfig
 from interalign.llm.prices import load_prices
+from interalign.personas.compose import WorldConfig, compose_personas
 from interalign.personas.persona import Persona
 from interalign.personas.seeds import seeds
 from interalign.pipeline.evaluate import Evaluation, evaluate, verdicts_at
@@ -71,13 +72,33 @@ def test_a_budget_that_ends_before_the_repeats_leaves_all_results_but_the_noise(
     assert [note.partition(",")[0] for note in summary.notes] == [
         f"The noise floor of {name} was not measured: none of its 2 repeats could be played" for name in MODELS
     ]
-    assert all("tokens is spent" in note and note in markdown(summary) for note in summary.notes)
+    assert all("budget was spent" in note and note in markdown(summary) for note in summary.notes)
     assert read_json(tmp_path / "run" / "eval" / "summary.json", Summary) == summary
     # Without a budget the same command goes on, and comes to what it would have come to at once.
     whole = evaluated(tmp_path / "run", 0.5)
     assert whole == evaluated(tmp_path / "at once", 0.5)
     assert rows_in(tmp_path / "run") == rows_in(tmp_path / "at once")
     assert all(model.noise is not None and model.noise.cases == 2 for model in whole.models) and not whole.notes
+
+
+def test_repeats_of_an_unknown_setting_are_taken_as_they_are(tmp_path: Path) -> None:
+    evaluated(tmp_path / "plain", 0)
+    evaluated(tmp_path / "run", 0.5, used(tmp_path / "plain") + 1)
+    before = rows_in(tmp_path / "run")
+    verdicts_at(RunFolder(tmp_path / "run"), "two").with_name("setting.json").unlink()
+    summary = evaluated(tmp_path / "run", 0.5)
+    after = rows_in(tmp_path / "run")
+    assert after["two"] == before["two"] and len(after["one+reminder"]) > len(before["one+reminder"])
+    assert not any("of two" in note for note in summary.notes)
+
+
+def test_the_baseline_is_a_model_and_no_control(tmp_path: Path) -> None:
+    people = compose_personas(WorldConfig(train=1, heldout=2), seed=5)
+    write_jsonl(tmp_path / "heldout.jsonl", [persona for persona in people if persona.split == "heldout"])
+    models = dict.fromkeys(("one+reminder", "two+cot"), ScriptedConfig())
+    by_rules = Recipe(benchmark=BenchmarkConfig(turns=2, models=models, resamples=100))
+    with Work.open(by_rules, tmp_path, Console(quiet=True)) as work:
+        assert evaluate(work, ()).baseline == "one+reminder"
 
 
 def test_some_repeats_are_told_as_some(tmp_path: Path) -> None:

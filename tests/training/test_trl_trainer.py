@@ -13,6 +13,7 @@ import transformers
 
 from interalign.conversations.tree import Tree
 from interalign.errors import TrainingError
+from interalign.llm.hardware import pick_device, pick_dtype
 from interalign.personas.persona import Persona
 from interalign.training import tree_trainer, trl_trainer
 from interalign.training.job import Job
@@ -257,3 +258,17 @@ def test_full_weights_train_as_well(
     manifest = train(method, trees[:2], people, settings, tmp_path / "a", system=SYSTEM, seed=1)
     assert set(manifest.metrics) == ({"loss"} if method == "sft" else {"loss", "accuracy", "reward_margin"})
     assert (tmp_path / "a/model.safetensors").exists()
+
+
+@pytest.mark.parametrize("full", [True, False])
+def test_weights_in_float32_are_multiplied_in_bfloat16_where_hardware_is_fast_at_it(
+    trees: list[Tree], config: TrainConfig, tmp_path: Path, full: bool
+) -> None:
+    settings = config.model_copy(update={"packing": "trl", "full_weights": full, "dtype": "auto"})
+    job = make_job("sft", trees[:1], settings, tmp_path)
+    trainer = trl_trainer.make_trainer(job, *load_trainable(job.start, settings))
+    assert trainer.args.bf16 is (full and pick_dtype(pick_device()) == torch.bfloat16)
+    # What says so itself is not contradicted.
+    spread = settings.model_copy(update={"sft": SftConfig(trl={"fp16": True, "use_cpu": True})})
+    job = make_job("sft", trees[:1], spread, tmp_path)
+    assert trl_trainer.make_trainer(job, *load_trainable(job.start, settings)).args.bf16 is False

@@ -18,6 +18,8 @@ Precision: TypeAlias = Literal["auto", "float32", "bfloat16"]
 
 _CPUINFO = Path("/proc/cpuinfo")
 
+_NVIDIA = Path("/proc/driver/nvidia")
+
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
 """Numbers of glibc's mallopt(3)."""
 
@@ -83,9 +85,11 @@ def keep_freed_memory() -> None:
     """Have this process keep the memory that it frees for itself, in large pages.
 
     Training on a CPU frees and takes gigabytes at every step. By default glibc takes each large tensor anew from the
-    system, which clears it page by page: about a sixth of a step. Comes before torch is imported; with another C
-    library, or another allocator put before it, nothing changes.
+    system, which clears it page by page: about a sixth of a step. Comes before torch is imported. Nothing changes with
+    another C library or allocator, nor on a machine with an NVIDIA GPU, where weights that have moved there would stay.
     """
+    if _NVIDIA.exists():
+        return
     # torch reads it once.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     if platform.libc_ver()[0] == "glibc":

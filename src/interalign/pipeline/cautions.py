@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from interalign.conversations.environment import EnvironmentRoles
-from interalign.llm.account import Account
 from interalign.llm.backends import ModelConfig, ScriptedConfig, label
 from interalign.pipeline.setting import Setting, identified
 from interalign.report.growth import counted
@@ -38,7 +37,7 @@ def of_the_judge(roles: EnvironmentRoles | None, settings: Iterable[Setting]) ->
                 f"The judge {label(judge)} is itself among the tested models ({', '.join(tested)}), and models tend to "
                 f"rate their own words higher than those of others: {_ANOTHER}"
             )
-        if judge in _models_of(roles.user):
+        if any(_is(judge, identified(user)) for user in _models_of(roles.user)):
             warned.append(
                 f"The judge {label(judge)} plays the user as well, so the taste of one model is on both sides of the "
                 f"conversation: {_ANOTHER}"
@@ -46,7 +45,7 @@ def of_the_judge(roles: EnvironmentRoles | None, settings: Iterable[Setting]) ->
     return tuple(warned)
 
 
-def of_the_noise(lacking: Sequence[tuple[str, int, int]], account: Account) -> tuple[str, ...]:
+def of_the_noise(lacking: Sequence[tuple[str, int, int]]) -> tuple[str, ...]:
     """That a budget has ended before the repeats: for each model its name, how many were had, and of how many."""
     sentences = []
     for name, had, of in lacking:
@@ -56,8 +55,8 @@ def of_the_noise(lacking: Sequence[tuple[str, int, int]], account: Account) -> t
             else f"was not measured: none of its {counted(of, 'repeat')} could be played"
         )
         sentences.append(
-            f"The noise floor of {name} {what}, because the budget of {account.budget} is spent. A larger one goes on "
-            "from there."
+            f"The noise floor of {name} {what}, because the budget was spent before. The same command with a larger "
+            "one goes on from there."
         )
     return tuple(sentences)
 

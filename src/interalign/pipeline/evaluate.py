@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
@@ -102,6 +102,10 @@ class _Bench:
         """All conversations with one model, the repeats behind the others."""
         return line_up(self.people, self.config, self.work.recipe.seed)
 
+    def repeats(self) -> tuple[Case, ...]:
+        """Those of them that are repeats."""
+        return tuple(case for case in self.cases() if case.repeat)
+
     def setting(self, name: str, tested: Tested | None) -> Setting:
         """What the verdicts of a model or a control are made by now."""
         return setting_of(name, tested, self.config, self.version, _prompts(self.config), self.work.recipe.seed)
@@ -140,7 +144,7 @@ def evaluate(
     world = world_of(config)
     summary = summarise(
         rows,
-        baseline=BASE if BASE in rows else next((name for name in rows if "+" not in name), next(iter(rows))),
+        baseline=_baseline(rows),
         world=world,
         controls=tuple(CONTROLS),
         resamples=config.resamples,
@@ -152,6 +156,12 @@ def evaluate(
     write_json(work.run.eval / "evaluation.json", _told(config, world, people, tested, rows, account))
     write_json(work.run.eval / "summary.json", summary)
     return summary
+
+
+def _baseline(names: Iterable[str]) -> str:
+    """The model before training; where it is not there, the first one that answers by no method."""
+    models = [name for name in names if name not in CONTROLS]
+    return BASE if BASE in models else next((name for name in models if "+" not in name), models[0])
 
 
 def cases_of(run: RunFolder, recipe: Recipe) -> list[Persona]:
@@ -197,6 +207,10 @@ def people_of(run: RunFolder) -> list[Persona]:
 def verdicts_at(run: RunFolder, name: str) -> Path:
     """Where the rows of a model, or of a control, stand."""
     return run.eval / folder_of(name) / "verdicts.jsonl"
+
+
+def _setting_at(run: RunFolder, name: str) -> Path:
+    return verdicts_at(run, name).with_name("setting.json")
 
 
 def world_of(config: BenchmarkConfig) -> str:
@@ -248,20 +262,23 @@ async def _all_rows(
     async with nullcontext(Gate()) if free else stopping(work.console) as gate:
         bench = _Bench(work, people, account, gate, card(people).version)
         before = {one.name: None if one.elsewhere else _before(bench, one.name, one) for one in tested}
-        await _refuse_unfit(bench, [one for one in tested if before[one.name] is None])
+        await _refuse_unfit(bench, [one for one in tested if _is_asked(bench, one.name, before[one.name])])
         rows = {one.name: before[one.name] or await _rows_of_model(bench, one, _begun_with(bench)) for one in tested}
-        lacking = [left for one in tested if (left := await _repeat(bench, one, rows)) is not None]
+        for one in tested:
+            await _repeat(bench, one, rows)
+        lacking = [left for one in tested for left in _lacking(bench, one.name, rows[one.name])]
         settings = [bench.setting(one.name, one) for one in tested]
         for setting, of_other in _of_other_commands(bench, tested):
             rows[setting.name] = of_other
             settings.append(setting)
+            lacking += _lacking(bench, setting.name, of_other)
         if config.by_rules and config.controls:
             for name in CONTROLS:
                 control = ControlCandidate(CONTROLS[name])
                 rows[name] = _before(bench, name, None) or await _rows(
                     bench, name, control, Environment(), None, bench.cases()
                 )
-    return rows, (*cautions.of_the_judge(config.roles, settings), *cautions.of_the_noise(lacking, account))
+    return rows, (*cautions.of_the_judge(config.roles, settings), *cautions.of_the_noise(lacking))
 
 
 def _begun_with(bench: _Bench) -> Sequence[Case]:
@@ -273,27 +290,39 @@ def _begun_with(bench: _Bench) -> Sequence[Case]:
     return cases if bench.account.budget is None else [case for case in cases if not case.repeat]
 
 
-async def _repeat(bench: _Bench, tested: Tested, rows: dict[str, list[TurnRow]]) -> tuple[str, int, int] | None:
-    """Have the repeats that the rows of a model lack, as far as the budget goes, and put them to its rows.
-
-    Returns the model's name, how many of its repeats are there now and how many there should be, or None with all.
-    """
-    name, wanted = tested.name, [case for case in bench.cases() if case.repeat]
-    there = {row.case for row in rows[name] if row.repeat}
-    again = [case for case in wanted if case.persona.id not in there]
+async def _repeat(bench: _Bench, tested: Tested, rows: dict[str, list[TurnRow]]) -> None:
+    """Have the repeats that the rows of a model lack, as far as the budget goes, and put them to its rows."""
+    name, again = tested.name, _unrepeated(bench, tested.name, rows[tested.name])
     if not again:
-        return None
+        return
     async with _opened(bench, tested) as (candidate, cast):
         played, stop = await _played(bench, f"repeats of {name}", candidate, cast, again)
     if stop is not None and not isinstance(stop, BudgetSpent):
-        raise _stop_told(stop, bench.account, name, len(played), len(again))
-    place = {case.persona.id: place for place, case in enumerate(wanted)}
+        raise _stop_told(stop, bench.account, f"the repeats of {name}", len(played), len(again))
+    place = {case.persona.id: place for place, case in enumerate(bench.repeats())}
     first, repeats = [row for row in rows[name] if not row.repeat], [row for row in rows[name] if row.repeat]
     repeats = sorted([*repeats, *chain.from_iterable(played)], key=lambda row: place[row.case])
     rows[name] = [*first, *repeats]
     write_jsonl(verdicts_at(bench.work.run, name), rows[name])
-    had = len({row.case for row in repeats})
-    return None if had == len(wanted) else (name, had, len(wanted))
+
+
+def _unrepeated(bench: _Bench, name: str, rows: Sequence[TurnRow]) -> list[Case]:
+    """The repeats that the rows of a model lack; none where an older version made them, in an unknown setting."""
+    if not _setting_at(bench.work.run, name).exists():
+        return []
+    there = {row.case for row in rows if row.repeat}
+    return [case for case in bench.repeats() if case.persona.id not in there]
+
+
+def _lacking(bench: _Bench, name: str, rows: Sequence[TurnRow]) -> list[tuple[str, int, int]]:
+    """For a model that lacks repeats its name, how many there are, and how many there should be."""
+    lacking, wanted = len(_unrepeated(bench, name, rows)), len(bench.repeats())
+    return [(name, wanted - lacking, wanted)] if lacking else []
+
+
+def _is_asked(bench: _Bench, name: str, before: Sequence[TurnRow] | None) -> bool:
+    """Whether anything is left to ask a model, given its rows of an earlier command."""
+    return before is None or bool(_unrepeated(bench, name, before))
 
 
 async def _refuse_unfit(bench: _Bench, tested: Sequence[Tested]) -> None:
@@ -359,7 +388,7 @@ def _before(bench: _Bench, name: str, tested: Tested | None) -> list[TurnRow] | 
     path = verdicts_at(bench.work.run, name)
     if not path.exists():
         return None
-    mark = path.with_name("setting.json")
+    mark = _setting_at(bench.work.run, name)
     other = read_json(mark, Setting).differences(bench.setting(name, tested)) if mark.exists() else ()
     if other:
         bench.work.say(f"{name} was evaluated with other settings ({', '.join(other)}), and is played again.")
@@ -392,7 +421,7 @@ async def _rows(
     path = verdicts_at(bench.work.run, name)
     # A process that is killed in between leaves no verdicts of one setting beside the mark of another.
     path.unlink(missing_ok=True)
-    write_json(path.with_name("setting.json"), bench.setting(name, tested))
+    write_json(_setting_at(bench.work.run, name), bench.setting(name, tested))
     write_jsonl(path, rows)
     return rows
 

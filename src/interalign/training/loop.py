@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "METRICS",
+    "OWN_PRECISION",
     "WatchedTrainer",
     "fit",
     "gathered_weights",
@@ -40,6 +41,9 @@ __all__ = [
 
 METRICS = {"loss": "loss", "accuracy": "rewards/accuracies", "reward_margin": "rewards/margins"}
 """The metrics that a manifest keeps: our name of each, and TRL's."""
+
+OWN_PRECISION = ("fp16", "fsdp", "deepspeed")
+"""TRL's options that say themselves what is computed in which number format."""
 
 
 class WatchedTrainer(transformers.Trainer):

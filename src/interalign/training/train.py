@@ -106,8 +106,8 @@ class TrainConfig(Value):
     """Low-rank adapters; leave the table out of a recipe for the defaults."""
     dtype: Precision = "auto"
     """Number format of the weights that are loaded, and of products. `auto`: bfloat16 where the hardware is fast at it,
-    float32 elsewhere; weights that are trained themselves are float32 then, and multiplied in bfloat16 all the same.
-    Adapters are float32 always."""
+    float32 elsewhere; weights that are trained themselves are float32 then, and multiplied in bfloat16 all the same
+    (GRPO and TRL's options fp16, fsdp and deepspeed go by their own rule). Adapters are float32 always."""
     sft: SftConfig = SftConfig()
     dpo: DpoConfig = DpoConfig()
     iterated: IteratedConfig = IteratedConfig()

@@ -27,7 +27,7 @@ from interalign.run import writing
 from interalign.training import processes
 from interalign.training.attention import attention_of, use_attention
 from interalign.training.job import Job, Progress, context_length, fitting, refuse_too_long
-from interalign.training.loop import WatchedTrainer, shared_arguments
+from interalign.training.loop import OWN_PRECISION, WatchedTrainer, shared_arguments
 from interalign.training.objectives import Rows, as_rows, row_mask, score_targets, sft_loss
 from interalign.training.options import trainer_config, trl_refusals
 from interalign.training.packable import Unpackable, reason_against
@@ -440,7 +440,7 @@ def make_trainer(job: Job, model: Any, tokenizer: Any, progress: Progress | None
             refuse_unpackable(model, trial, longest)
         max_tokens = job.config.max_tokens or MAX_TOKENS[attention_of(model)]
         computed_in = None
-        if not (config.fsdp or config.deepspeed or config.fp16):
+        if not any(getattr(config, name) for name in OWN_PRECISION):
             computed_in = mixed_precision(model, job.config)
         shared: dict[str, Any] = {
             "progress": progress,
