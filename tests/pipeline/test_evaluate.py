@@ -81,17 +81,6 @@ def test_a_budget_that_ends_before_the_repeats_leaves_all_results_but_the_noise(
     assert all(model.noise is not None and model.noise.cases == 2 for model in whole.models) and not whole.notes
 
 
-def test_repeats_of_an_unknown_setting_are_taken_as_they_are(tmp_path: Path) -> None:
-    evaluated(tmp_path / "plain", 0)
-    evaluated(tmp_path / "run", 0.5, used(tmp_path / "plain") + 1)
-    before = rows_in(tmp_path / "run")
-    verdicts_at(RunFolder(tmp_path / "run"), "two").with_name("setting.json").unlink()
-    summary = evaluated(tmp_path / "run", 0.5)
-    after = rows_in(tmp_path / "run")
-    assert after["two"] == before["two"] and len(after["one+reminder"]) > len(before["one+reminder"])
-    assert not any("of two" in note for note in summary.notes)
-
-
 def test_the_baseline_is_a_model_and_no_control(tmp_path: Path) -> None:
     people = compose_personas(WorldConfig(train=1, heldout=2), seed=5)
     write_jsonl(tmp_path / "heldout.jsonl", [persona for persona in people if persona.split == "heldout"])
