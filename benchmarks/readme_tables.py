@@ -6,8 +6,8 @@ Each result file holds the command, the machine and the versions beside its `res
 (its `eval/summary.json`), `offline_hour.json` that of `interalign run recipes/offline_hour.toml`, `world_card.json` that
 of `world_card.py --json`, `persona_pool.json` that of `persona_pool.py`, `simulator_checks.json` that of
 `simulator_checks.py --json`, `conversations.json` that of `conversations.py`, `tree_packing.json` that of
-`tree_packing.py`, `calibration.json` that of `interalign personas calibrate --json`. A test checks that the README holds
-exactly these tables.
+`tree_packing.py`, `evaluation.json` that of `evaluation.py`, `calibration.json` that of `interalign personas calibrate
+--json`. A test checks that the README holds exactly these tables.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ def main() -> None:
     print(conversations())
     print()
     print(tree_packing())
+    print()
+    print(evaluation())
 
 
 def demo_table() -> str:
@@ -185,6 +187,24 @@ def tree_packing() -> str:
         )
     headers = ["a tree of", "pairs", "tokens packed", "pair by pair", "times fewer", "packed, s", "TRL, s"]
     return as_markdown([*headers, "times faster", "packed, MiB", "TRL, MiB"], rows)
+
+
+def evaluation() -> str:
+    """How near the benchmark comes to what a server could do."""
+    rows = [
+        [
+            "yes" if one["controls"] else "no",
+            f"{one['calls']:,}",
+            f"{one['tokens'] / 1e6:.1f}",
+            digits(one["ideal_seconds"]),
+            digits(one["seconds"]),
+            f"{one['of_ideal']:.0%}",
+            digits(one["calls_per_second"]),
+        ]
+        for one in result("evaluation")["runs"]
+    ]
+    headers = ["controls", "calls", "million tokens", "ideal, s", "it took, s", "of the ideal", "calls/s"]
+    return as_markdown(headers, rows)
 
 
 def digits_or_none(value: float) -> str:
