@@ -123,6 +123,48 @@ def test_whether_a_reply_was_cut_is_known_of_each_conversation(method: str) -> N
     assert asyncio.run(side_by_side()) == [0, 50, 21, None, 0]
 
 
+class Replies:
+    """A model that gives these answers in turn: each a text, and how it ends after how many tokens."""
+
+    name = "replies"
+
+    def __init__(self, *answers: tuple[str, str, int]) -> None:
+        self._answers = iter(answers)
+
+    async def complete(self, request: Request) -> Answer:
+        text, finish, tokens = next(self._answers)
+        usage = Usage(completion_tokens=tokens)
+        return Answer.model_validate({"text": text, "finish": finish, "usage": usage, "model": "replies"})
+
+
+THOUGHT = ("<think>They", "length", 450)
+
+
+@pytest.mark.parametrize(
+    ("method", "answers", "cut"),
+    [
+        ("self-critique", [("Draft.", "stop", 7), THOUGHT], 0),
+        ("self-critique", [("Draft", "length", 50), ("", "stop", 0)], 50),
+        ("self-critique", [("Draft", "length", 50), ("Too long.", "stop", 3), ("Tram.", "stop", 2)], 0),
+        ("self-critique", [("Draft.", "stop", 7), ("Too long.", "stop", 3), ("Tram", "length", 50)], 50),
+        ("cot", [("They are curt.\nREPLY: Tram", "length", 450)], 450),
+        ("cot", [THOUGHT, ("Tram.", "stop", 2)], 0),
+        ("cot", [("They are", "length", 450), ("Tram", "other", 2)], None),
+        ("summary-memory", [("Curt.", "stop", 2), ("Tram", "length", 50)], 50),
+    ],
+)
+def test_a_reply_is_as_cut_as_the_answer_that_it_stands_in(
+    method: str, answers: list[tuple[str, str, int]], cut: int | None
+) -> None:
+    candidate = MethodCandidate(method, Replies(*answers), Sampling(max_tokens=50))
+
+    async def one() -> int | None:
+        await candidate.answer(PERSONA, CHAT, LEDGER, 5)
+        return candidate.cut_at
+
+    assert asyncio.run(one()) == cut
+
+
 def test_of_others_it_is_not_known_whether_they_were_cut() -> None:
     candidate = ModelCandidate(RuleResponder())
     assert candidate.cut_at is None

@@ -202,10 +202,22 @@ def test_latex_has_the_rules_the_caption_and_the_dashes() -> None:
 def test_no_name_is_a_command_of_latex(name: str) -> None:
     text = as_latex(only(name))
     row = text.split("\\midrule\n")[1].split(" & ")[0]
-    known = r"\\(textbackslash|textasciicircum|textasciitilde|textless|textgreater|textbar)\{\}|\\[{}$&#%_]"
+    known = r"\\text(backslash|ascii(grave|circum|tilde)|endash|less|greater|bar)\{\}|\\[{}$&#%_]"
     left = re.sub(known, "", row)
-    assert not re.search(r'[\\{}$&#%_^~<>|"\n]', left)
+    assert not re.search(r'[\\{}$&#%_^~<>|"`\n]', left.replace("-{}", "-")) and "--" not in left
     assert text.count(r"\begin{") == text.count(r"\end{") == 2
+
+
+def test_options_and_backticks_are_printed_as_they_were_typed() -> None:
+    told = "Name another judge (`--judge` --- or \N{EN DASH})."
+    text = as_latex(summary_of().model_copy(update={"notes": (told,)}))
+    assert r"(\textasciigrave{}-{}-judge\textasciigrave{} -{}-{}- or \textendash{})" in text and "another-" not in text
+
+
+def test_one_person_is_told_as_one() -> None:
+    rows = {"base": chats([2, 3], cases=1)}
+    assert "1 held-out person, 2 turns" in markdown(summarise(rows, baseline="base", world=WORLD, resamples=100))
+    assert "4 held-out persons, 3 turns" in markdown(summary_of())
 
 
 def test_a_number_below_zero_has_a_minus_sign_in_latex() -> None:

@@ -5,10 +5,12 @@ import importlib
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 import tomllib
 import zlib
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,6 +56,7 @@ Says = Callable[[Chat], Awaitable[str]]
 WORLD: dict[str, Any] = {"cases": "world", "people": 3, "turns": 3}
 """Three people whom rules play."""
 ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs/inspect.md").read_text(encoding="utf-8")
 REPLIES = (
     "Start small, and keep it simple.",
     "Okay! Maybe try one thing this week? 😊",
@@ -382,6 +385,42 @@ def test_a_checkpoint_is_tested_by_its_folder(tmp_path: Path) -> None:
     )
     assert log.status == "success"
     assert len(rows_of(log)) == 6 and all(row.verdict for row in rows_of(log))
+
+
+def calls_of(folder: Path, **wished: Any) -> Counter[str]:
+    """How often each model is asked in one conversation of the default length, which models play and judge."""
+    heard: dict[str, list[Chat]] = {role: [] for role in ("tested", *PLAYS)}
+    (log,) = run_inspect(
+        aloe(cases="world", people=2, **wished),
+        model=model(answer, heard["tested"]),
+        model_roles={role: model(says, heard[role]) for role, says in PLAYS.items()},
+        log_dir=str(folder),
+        display="none",
+        limit=1,
+    )
+    assert log.status == "success"
+    return Counter({role: len(chats) for role, chats in heard.items()})
+
+
+def test_a_conversation_takes_the_calls_that_the_page_says(tmp_path: Path) -> None:
+    told = re.search(
+        r"of 10 turns takes about (\d+) calls: (\d+) each of\s+# the user, the inducer and the tested model, (\d+) of "
+        r"the judge, (\d+) for the controls\. Without controls it is (\d+)\.",
+        PAGE,
+    )
+    assert told is not None
+    whole, each, judged, of_controls, without = map(int, told.groups())
+    plain, made = calls_of(tmp_path / "plain", controls=False), calls_of(tmp_path / "controls")
+    assert plain == {"user": each, "inducer": each, "tested": each, "judge": each, "grader": 0}
+    assert (plain.total(), made.total()) == (without, whole)
+    # Each reply is judged under another person's persona as well, which is among the judge's calls.
+    assert judged == 2 * each and whole == 3 * each + judged + of_controls
+
+
+def test_the_code_of_the_page_reads_a_log(world: EvalLog, capsys: pytest.CaptureFixture[str]) -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+    exec(code.replace("logs/....eval", world.location), {})
+    assert "| mine |" in capsys.readouterr().out
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from interalign.errors import InputError
+from interalign.evaluation.notation import UNDEFINED
 from interalign.evaluation.ranking import kendall_tau_b, stability, stability_table
 from interalign.evaluation.rows import TurnRow
 from interalign.evaluation.statistics import Estimate
@@ -169,6 +170,49 @@ def test_a_model_without_verdicts_has_no_rank_and_comes_last() -> None:
     assert (first.model, first.best, ranking.left_out) == ("b", 1, 0)
 
 
+def test_a_broken_model_takes_the_rank_of_nobody_else() -> None:
+    random = np.random.default_rng(4)
+    scores = {name: random.normal(mean, 0.2, 20).tolist() for name, mean in (("a", 2), ("b", 3), ("c", 4))}
+    alone, among = (
+        stability({"one": rows_of(levels), "again": rows_of(levels)}, resamples=200)
+        for levels in (scores, {"broken": [3.0] + [None] * 19, **scores})
+    )
+    ranking = among.rankings[0]
+    for one, other in zip(ranking.ranks[:3], alone.rankings[0].ranks, strict=True):
+        assert (one.model, one.shares) == (other.model, other.shares)
+        assert one.level.model_dump() == pytest.approx(other.level.model_dump())
+    assert (ranking.ranks[3].model, ranking.ranks[3].level, ranking.ranks[3].shares) == ("broken", Estimate(), ())
+    assert (ranking.unranked, ranking.left_out) == (("broken",), 0)
+    assert among.agreements == alone.agreements and among.agreements[0].tau == Estimate(value=1, low=1, high=1)
+
+
+def test_from_half_of_the_verdicts_on_a_model_is_ranked() -> None:
+    rows = rows_of({"half": [2, 2.2, None, None], "less": [2.1, None, None, None], "all": [3, 3.1, 3, 3.2]})
+    (ranking,) = stability({"one": rows}, resamples=100).rankings
+    assert [rank.model for rank in ranking.ranks] == ["all", "half", "less"]
+    assert ranking.unranked == ("less",) and ranking.left_out == 4
+    assert ranking.ranks[1].level.value == pytest.approx(2.1)
+    (nobody,) = stability({"one": rows_of({"a": [2, None, None], "b": [None, 3, None]})}, resamples=100).rankings
+    assert nobody.unranked == ("a", "b") and all(rank.level.value is None for rank in nobody.ranks)
+
+
+def test_tau_is_of_the_pairs_that_both_settings_rank() -> None:
+    levels: dict[str, list[float | None]] = {"a": [1, 1.2, 1.1, 1], "b": [3, 3.1, 3, 3.2], "c": [5, 4.9, 5, 4.8]}
+    mute: list[float | None] = [None] * 4
+    reverse = {"a": levels["c"], "b": levels["b"], "c": levels["a"]}
+    settings = {
+        "all": rows_of(levels),
+        "without a": rows_of({**levels, "a": mute}),
+        "reverse without b": rows_of({**reverse, "b": mute}),
+        "only b": rows_of({"a": mute, "b": levels["b"], "c": mute}),
+    }
+    taus = {(one.first, one.second): one.tau for one in stability(settings, resamples=200).agreements}
+    assert taus["all", "without a"] == Estimate(value=1, low=1, high=1)
+    assert taus["all", "reverse without b"] == Estimate(value=-1, low=-1, high=-1)
+    assert taus["without a", "reverse without b"] == Estimate()
+    assert taus["all", "only b"] == Estimate()
+
+
 def test_repeats_weigh_nothing() -> None:
     once = rows_of({"a": [2, 3], "b": [3, 4]})
     again = {"repeat": 1, "verdict": Verdict(score=5)}
@@ -208,4 +252,23 @@ def test_the_table_fits_a_terminal_and_shows_names_as_they_are() -> None:
     assert max(map(len, text.splitlines())) <= 80
     assert "left out" not in text
     console.print(stability_table(stability({"one": rows_of({"a": [2, None], "b": [3, 4]})}, resamples=100)))
-    assert "2 of 4 turns are left out" in console.export_text()
+    text = console.export_text()
+    assert "2 of 4 turns are left out" in text and "Not ranked" not in text
+
+
+def test_the_table_gives_no_rank_to_whom_has_none() -> None:
+    rows = rows_of({"mute": [None, None, 3], "a": [2, 3, 3], "b": [3, 4, 4.5]})
+    console = Console(width=80, record=True, file=StringIO())
+    console.print(stability_table(stability({"one": rows}, resamples=100)))
+    text = console.export_text()
+    assert [line.split()[:2] for line in text.splitlines() if line.split()[1:2] in (["b"], ["a"], ["mute"])] == [
+        ["1", "b"],
+        ["2", "a"],
+        [UNDEFINED, "mute"],
+    ]
+    assert "Not ranked, because of verdicts at less than half of the 6 turns: mute." in text
+    assert "left out" not in text
+    nobody = rows_of({"a": [2, None, None], "b": [None, 3, None]})
+    console.print(stability_table(stability({"one": nobody}, resamples=100)))
+    text = console.export_text()
+    assert "6 turns: a, b." in text and "left out" not in text

@@ -36,6 +36,10 @@ def test_a_judge_of_its_own_replies_is_told_with_the_models_it_is() -> None:
 def test_a_judge_that_plays_the_user_is_told() -> None:
     (told,) = of_the_judge(judged_by(served("m"), served("m")), [setting("mine", served("other"))])
     assert "The judge m plays the user as well" in told
+    for same in (served("m").model_copy(update={"timeout_s": 7.0}), served("m", 9000)):
+        (told,) = of_the_judge(judged_by(served("m"), same), [setting("mine", served("other"))])
+        assert "The judge m plays the user as well" in told
+    assert not of_the_judge(judged_by(served("m"), served("m-large")), [])
     both = of_the_judge(environment_played_by(served("m")), [setting("mine", served("m"))])
     assert len(both) == 2
 

@@ -8,6 +8,10 @@ from interalign.evaluation.summary import Kind, ModelSummary, PairDifference, Su
 from interalign.report.finding import finding
 
 NONE = Estimate()
+NOT_MORE = (
+    "Beware: at the turns where both were judged, its gap is not shown to be more than that of one plain style for "
+    "everybody (constant):"
+)
 
 
 def model(name: str, level: float | None, difference: Estimate | None = None, **more: object) -> ModelSummary:
@@ -96,10 +100,11 @@ def test_improvement_and_gap_are_claimed_only_when_shown(estimate: Estimate, imp
     [
         (
             Estimate(value=0.4, low=0.2, high=0.6),
-            "That is 0.40 points (95 % interval 0.20 to 0.60) more than one plain",
+            "At the turns where both were judged, its gap is 0.40 points (95 % interval 0.20 to 0.60) more than that "
+            "of one plain style for everybody",
         ),
-        (Estimate(value=0.1, low=-0.1, high=0.3), "Beware: that is not shown to be more than one plain style"),
-        (Estimate(value=-0.4, low=-0.6, high=-0.2), "Beware: that is not shown to be more than one plain style"),
+        (Estimate(value=0.1, low=-0.1, high=0.3), f"{NOT_MORE} +0.10 points"),
+        (Estimate(value=-0.4, low=-0.6, high=-0.2), f"{NOT_MORE} -0.40 points"),
     ],
 )
 def test_a_gap_is_held_against_that_of_impersonal_replies(above: Estimate, told: str) -> None:
@@ -108,7 +113,7 @@ def test_a_gap_is_held_against_that_of_impersonal_replies(above: Estimate, told:
     assert "fit the person they were written" in first and plain(second).startswith(told)
     nice = in_place("generic-nice", Estimate())
     first, second = finding(summary(model("base", 2.4, gap=gap, gap_above=above, counterfactuals=(nice,)))).support
-    assert "than the same model told to look at nobody (generic-nice) has" in second
+    assert "than that of the same model told to look at nobody (generic-nice)" in second
     # Where no gap is shown nothing can be more.
     none = Estimate(value=0.0, low=-0.1, high=0.1)
     assert len(finding(summary(model("base", 2.4, gap=none, gap_above=above))).support) == 1

@@ -17,6 +17,7 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -44,6 +45,7 @@ __all__ = [
     "Method",
     "baseline",
     "bm25",
+    "cut_of",
     "prompt_hashes",
     "spoken",
     "without_thinking",
@@ -79,15 +81,21 @@ class _Asker:
     notes: dict[tuple[str, Chat], str] = field(default_factory=dict)
     encoder: Encoder | None = None
     encoding: threading.Lock = field(default_factory=threading.Lock)
+    cut_at: ContextVar[int | None] = field(default_factory=lambda: ContextVar("cut_at", default=None))
+    """How the answer ended that the reply of this asyncio task stands in: not always the last that was asked for."""
 
-    async def text(self, chat: Chat, seed: int) -> str:
+    async def text(self, chat: Chat, seed: int, *, holds_reply: bool = False) -> str:
         """What `chat` is answered without thinking, at the length of thinking and reply; "" where nothing is left."""
-        answer = await self._ask(chat, seed, self.sampling.max_tokens + self.config.thinking_tokens)
+        max_tokens = self.sampling.max_tokens + self.config.thinking_tokens
+        answer = await self._ask(chat, seed, max_tokens)
+        if holds_reply:
+            self.cut_at.set(cut_of(answer, max_tokens))
         return without_thinking(answer.text)
 
     async def reply(self, chat: Chat, seed: int) -> str:
         """What `chat` is answered as a reply; raises RoleFailure where there is nothing, or nothing but thinking."""
         answer = await self._ask(chat, seed, self.sampling.max_tokens)
+        self.cut_at.set(cut_of(answer, self.sampling.max_tokens))
         return spoken(answer.text, answer.model)
 
     async def _ask(self, chat: Chat, seed: int, max_tokens: int) -> Answer:
@@ -118,6 +126,11 @@ class Baseline:
 
     def __repr__(self) -> str:
         return f"Baseline({self.name!r}, {self._asker.model!r})"
+
+    @property
+    def cut_at(self) -> int | None:
+        """At how many tokens the reply was cut that this asyncio task was given last (`cut_of`)."""
+        return self._asker.cut_at.get()
 
     async def answer(self, persona: Persona, chat: Chat, ledger: Ledger, seed: int) -> str:
         """Return the reply to the last message of `chat`; persona and ledger stay out of its sight.
@@ -170,6 +183,14 @@ def spoken(text: str, model: str) -> str:
     )
 
 
+def cut_of(answer: Answer, max_tokens: int) -> int | None:
+    """At how many tokens an answer was cut: 0 where it came to its end, None where that is not known."""
+    if answer.finish == "stop":
+        return 0
+    # A server that ran out of room before `max_tokens` says so by what it counts.
+    return (answer.usage.completion_tokens or max_tokens) if answer.finish == "length" else None
+
+
 def prompt_hashes(method: str) -> dict[str, str]:
     """Where results come from: for each prompt of a baseline 12 hexadecimal digits of its SHA-256.
 
@@ -214,7 +235,7 @@ async def _cot(asker: _Asker, chat: Chat, seed: int) -> str:
     it wrote before it. So thinking is never judged as a reply, and no case is lost because a model misses the form.
     """
     asked = _with_last(chat, f"{chat[-1].content}\n\n{_prompt('cot')}")
-    thought = await asker.text(asked, seed)
+    thought = await asker.text(asked, seed, holds_reply=True)
     reply = _behind_marker(thought)
     if reply:
         return reply

@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextvars import ContextVar
 from typing import Protocol, runtime_checkable
 
-from interalign.evaluation.baselines import baseline, spoken
+from interalign.evaluation.baselines import baseline, cut_of, spoken
 from interalign.llm.model import Answer, ChatModel, Request, Sampling
 from interalign.messages import Chat, Message
 from interalign.personas.persona import Persona
@@ -87,9 +87,7 @@ class _Overheard:
     async def complete(self, request: Request) -> Answer:
         self._cut_at.set(None)
         answer = await self._model.complete(request)
-        # A server that ran out of room before `max_tokens` says so by what it counts.
-        tokens = answer.usage.completion_tokens or request.sampling.max_tokens
-        self._cut_at.set(tokens if answer.finish == "length" else 0 if answer.finish == "stop" else None)
+        self._cut_at.set(cut_of(answer, request.sampling.max_tokens))
         return answer
 
 
@@ -146,8 +144,12 @@ class MethodCandidate(ModelCandidate):
 
     def __init__(self, method: str, model: ChatModel, sampling: Sampling) -> None:
         super().__init__(ModelResponder(model, sampling))
-        # What a method asks last is the reply.
-        self._by_method = baseline(method, self._heard or model, sampling)
+        self._by_method = baseline(method, model, sampling)
+
+    @property
+    def cut_at(self) -> int | None:
+        """How the answer ended that the reply stands in which this asyncio task was given last."""
+        return self._by_method.cut_at
 
     async def answer(self, persona: Persona, chat: Chat, ledger: Ledger, seed: int) -> str:
         """Return the reply by the method, without thinking; persona and ledger stay out of its sight."""

@@ -65,8 +65,11 @@ _TEX = {
     "|": r"\textbar{}",
     # Some language packages make the straight quote a command of theirs.
     '"': "''",
-    "\N{EN DASH}": "--",
+    "`": r"\textasciigrave{}",
+    "\N{EN DASH}": r"\textendash{}",
 }
+# Two hyphens in a row would be printed as one dash.
+_HYPHENS = re.compile(r"-(?=-)")
 
 
 class Measure(Value):
@@ -286,7 +289,8 @@ def _latex_header(header: str) -> str:
 
 
 def _latex_text(text: str) -> str:
-    return "".join(_TEX.get(character, character) for character in on_one_line(text))
+    escaped = "".join(_TEX.get(character, character) for character in on_one_line(text))
+    return _HYPHENS.sub("-{}", escaped)
 
 
 def as_model_index(summary: Summary, model: str | None = None) -> str:

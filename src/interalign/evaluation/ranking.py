@@ -1,8 +1,9 @@
 """Does the order of the models hold? Rankings under several users and judges, and how sure each one is.
 
-A ranking is by mean AL over the replies that all models of the setting have a verdict on, so that what one of them
-lacks moves nobody; what is left out for that is counted, and a model without any verdict has no rank. The cases are
-drawn again as one sample for all settings: a draw that is easy on a model is so everywhere.
+A ranking is by mean AL over the replies that all ranked models of the setting have a verdict on, so that what one of
+them lacks moves nobody; what is left out for that is counted. A model with verdicts at less than half of the turns has
+no rank, for it would leave the others next to nothing. The cases are drawn again as one sample for all settings: a draw
+that is easy on a model is so everywhere.
 
 Which of two models stands above the other is told by their paired difference, whose draws have the spread that
 `statistics` gives every difference. Ranks and Kendall's tau are made of these orders and of nothing else. Models that
@@ -15,7 +16,7 @@ it is needed for ten thousand rankings at once.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TypeAlias
@@ -59,6 +60,8 @@ __all__ = [
 Rows: TypeAlias = Mapping[str, Sequence[TurnRow]]
 """Judged replies by model."""
 
+# The share of the verdicts that a ranked model has at least.
+_LEAST = 0.5
 # Means of equal scores may differ by rounding.
 _NO_DIFFERENCE = 1e-9
 
@@ -68,7 +71,7 @@ class Rank(Value):
 
     model: str
     level: Estimate
-    """Mean AL, over what all models of the setting have a verdict on."""
+    """Mean AL, over what all ranked models of the setting have a verdict on; undefined for those without a rank."""
     shares: tuple[float, ...]
     """In what share of the resamples it has rank 1, 2, ...; empty where it has no level, or an order is not known."""
 
@@ -93,6 +96,8 @@ class Ranking(Value):
     """All turns of all cases."""
     left_out: int = 0
     """Those at which not every ranked model has a verdict."""
+    unranked: tuple[str, ...] = ()
+    """Models with verdicts at less than half of the turns."""
 
 
 class TauPair(Value):
@@ -172,20 +177,22 @@ class _Orders:
     cases: int
     turns: int
     left_out: int
+    unranked: tuple[str, ...]
 
 
 def _orders(rows: Rows, cases: Sequence[str], clusters: Clusters, *, resamples: int, seed: int) -> _Orders:
     """The orders in one setting, which need not have all the cases that are drawn."""
     scores = _scores(rows, cases)
-    common = _in_common(scores)
+    met = {row.case for of_model in rows.values() for row in of_model}
+    turns = len(met) * scores.shape[2]
+    ranked = (~np.isnan(scores)).sum((1, 2)) >= _LEAST * turns
+    common = _in_common(scores, ranked)
     first, second = np.triu_indices(len(scores), 1)
     ratios = {"al": Ratio.of(common), "gains": Ratio.of(common[second] - common[first])}
     drawn = resample(ratios, clusters, resamples=resamples, seed=seed)
-    met = {row.case for of_model in rows.values() for row in of_model}
     here = np.array([case in met for case in cases])
     levels, gains = (_of_cases(mean_over_turns(drawn[name]), here) for name in ("al", "gains"))
     draws = calibrated(gains, clusters.of(here))
-    turns = len(met) * scores.shape[2]
     return _Orders(
         levels=dict(zip(rows, estimates_of(levels, clusters.of(here), bounds=SCALE), strict=True)),
         signs=np.where(np.abs(draws) < _NO_DIFFERENCE, 0.0, np.sign(draws)),
@@ -194,6 +201,7 @@ def _orders(rows: Rows, cases: Sequence[str], clusters: Clusters, *, resamples: 
         cases=len(met),
         turns=turns,
         left_out=turns - int((~np.isnan(common)).any(0).sum()),
+        unranked=tuple(name for name, is_ranked in zip(rows, ranked, strict=True) if not is_ranked),
     )
 
 
@@ -202,17 +210,20 @@ def _of_cases(drawn: Drawn, kept: NDArray[np.bool_]) -> Drawn:
     return Drawn(draws=drawn.draws, influence=drawn.influence[kept], counted=drawn.counted)
 
 
-def _in_common(scores: Floats) -> Floats:
-    """The scores at the turns at which all models have one, except those that have none at all."""
-    judged = ~np.isnan(scores).all((1, 2))
-    lacking = np.isnan(scores[judged]).any(0)
-    return np.where(lacking, np.nan, scores)
+def _in_common(scores: Floats, ranked: NDArray[np.bool_]) -> Floats:
+    """The scores of the ranked models at the turns at which all of them have one; NaN for all else."""
+    lacking = np.isnan(scores[ranked]).any(0)
+    return np.where(lacking | ~ranked[:, None, None], np.nan, scores)
 
 
 def _agreement(one: _Orders, other: _Orders) -> Estimate:
-    """Tau of two settings; it has an interval where all its orders have one."""
-    taus = _taus(one.signs, other.signs)[:, None]
-    counted = min(one.counted, other.counted) if one.known.all() and other.known.all() else 0.0
+    """Tau of two settings, over the pairs of models that both rank; undefined where there is none.
+
+    It has an interval where all these orders have one.
+    """
+    both = ~(np.isnan(one.signs[0]) | np.isnan(other.signs[0]))
+    taus = _taus(one.signs[:, both], other.signs[:, both])[:, None]
+    counted = min(one.counted, other.counted) if (one.known & other.known)[both].all() else 0.0
     return percentiles(taus, np.array([counted]), steps=True)[0]
 
 
@@ -257,7 +268,12 @@ def _ranking(setting: str, orders: _Orders) -> Ranking:
     ]
     ordered = sorted(ranks, key=lambda one: -np.inf if one.level.value is None else one.level.value, reverse=True)
     return Ranking(
-        setting=setting, cases=orders.cases, ranks=tuple(ordered), turns=orders.turns, left_out=orders.left_out
+        setting=setting,
+        cases=orders.cases,
+        ranks=tuple(ordered),
+        turns=orders.turns,
+        left_out=orders.left_out,
+        unranked=orders.unranked,
     )
 
 
@@ -292,10 +308,11 @@ def stability_table(found: Stability) -> Table:
         for place, rank in enumerate(ranking.ranks, 1):
             best = UNDEFINED if rank.best is None else f"{rank.best:.0%}"
             level = number(rank.level.value)
-            table.add_row(str(place), Text(rank.model), level, _ends(rank.level), best, number(rank.expected, 1))
+            stands = UNDEFINED if rank.level.value is None else str(place)
+            table.add_row(stands, Text(rank.model), level, _ends(rank.level), best, number(rank.expected, 1))
         whole.add_row(table)
-        if ranking.left_out:
-            whole.add_row(Text(_left_out(ranking), style="dim"))
+        for sentence in _left_out(ranking):
+            whole.add_row(Text(sentence, style="dim"))
     if found.agreements:
         table = Table(title="Do they agree on the order?", box=box.HORIZONTALS, padding=(0, 1))
         for name in ("", "", "Kendall's tau-b", "95 %"):
@@ -306,11 +323,16 @@ def stability_table(found: Stability) -> Table:
     return whole
 
 
-def _left_out(ranking: Ranking) -> str:
-    return (
-        f"{ranking.left_out:,} of {ranking.turns:,} turns are left out, because not every model has a verdict there: "
-        "models are ranked by what all of them have."
-    )
+def _left_out(ranking: Ranking) -> Iterator[str]:
+    """Which models and which turns a ranking is not made of."""
+    if ranking.unranked:
+        names = ", ".join(ranking.unranked)
+        yield f"Not ranked, because of verdicts at less than half of the {ranking.turns:,} turns: {names}."
+    if ranking.left_out and len(ranking.unranked) < len(ranking.ranks):
+        yield (
+            f"{ranking.left_out:,} of {ranking.turns:,} turns are left out, because not every ranked model has a "
+            "verdict there: models are ranked by what all of them have."
+        )
 
 
 def _ends(estimate: Estimate) -> str:

@@ -386,9 +386,10 @@ def footnote(summary: Summary) -> str:
     world = summary.world.rstrip(".")
     cases = summary.models[0].cases
     missing = sum(model.missing for model in summary.models)
+    people = "1 held-out person" if cases == 1 else f"{cases} held-out persons"
     turns = "1 turn" if summary.turns == 1 else f"{summary.turns} turns"
     return (
-        f"{world}. {cases} held-out persons, {turns}. Intervals: 95%, from {summary.resamples:,} "
+        f"{world}. {people}, {turns}. Intervals: 95%, from {summary.resamples:,} "
         f"resamples of {_resampled(summary)} (seed {summary.seed}).{_of_baseline(summary)} "
         f"Verdicts missing: {missing}.{_noise(summary)}"
     )

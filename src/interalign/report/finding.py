@@ -162,9 +162,11 @@ def _beyond_impersonal(subject: ModelSummary) -> tuple[str, ...]:
     if above is None or above.value is None:
         return ()
     plain = plain_in_words(subject)
+    # The gap itself is that of all turns.
+    there = "at the turns where both were judged"
     if above.excludes_zero and above.value > 0:
-        return (f"That is {_size(above)} more than {plain} has.",)
-    return (f"Beware: that is not shown to be more than {plain} has: {_signed(above)}.",)
+        return (f"{there[0].upper()}{there[1:]}, its gap is {_size(above)} more than that of {plain}.",)
+    return (f"Beware: {there}, its gap is not shown to be more than that of {plain}: {_signed(above)}.",)
 
 
 def plain_in_words(model: ModelSummary) -> str:
