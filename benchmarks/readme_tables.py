@@ -3,11 +3,11 @@
     python benchmarks/readme_tables.py
 
 Each result file holds the command, the machine and the versions beside its `result`: `demo.json` that of `make demo`
-(its `eval/summary.json`), `offline_hour.json` that of `interalign run recipes/offline_hour.toml`, `world_card.json` that
-of `world_card.py --json`, `persona_pool.json` that of `persona_pool.py`, `simulator_checks.json` that of
+(its `eval/summary.json`), `offline_hour.json` that of `interalign run recipes/offline_hour.toml`, `world_card.json`
+that of `world_card.py --json`, `persona_pool.json` that of `persona_pool.py`, `simulator_checks.json` that of
 `simulator_checks.py --json`, `conversations.json` that of `conversations.py`, `tree_packing.json` that of
-`tree_packing.py`, `evaluation.json` that of `evaluation.py`, `calibration.json` that of `interalign personas calibrate
---json`. A test checks that the README holds exactly these tables.
+`tree_packing.py`, `evaluation.json` that of `evaluation.py`, `calibration.json` that of `interalign personas
+calibrate --json`. A test checks that the README holds exactly these tables.
 """
 
 from __future__ import annotations
