@@ -241,6 +241,7 @@ def test_no_models() -> None:
     result = interalign("models", ".")
     assert (result.returncode, result.stdout) == (0, "")
     assert "There is no checkpoint in ." in result.stderr
+    assert_one_clear_line(interalign("models", "nowhere"), 2, "no folder nowhere")
 
 
 def test_a_model_with_a_damaged_manifest(tmp_path: Path) -> None:

@@ -255,6 +255,10 @@ def test_a_broken_line_is_named(tmp_path: Path, line: bytes, said: str) -> None:
 def test_a_file_that_is_missing_or_a_folder_is_an_input_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         read_jsonl(tmp_path / "rows.jsonl", Row)
+    with pytest.raises(InputError, match="run `interalign simulate` first"):
+        read_jsonl(tmp_path / "trees.jsonl", Row)
+    with pytest.raises(InputError, match="run `interalign eval` first"):
+        read_json(tmp_path / "summary.json", Row)
     with pytest.raises(InputError, match="cannot be read"):
         read_jsonl(tmp_path, Row)
 

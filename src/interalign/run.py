@@ -68,6 +68,16 @@ _TABLES = {
 _NEVER_SETTLED = ("benchmark.models", "benchmark.in_flight")
 """Keys that may change whatever has been made: further models to test join those that were tested."""
 _ABSENT = "(absent)"
+_WRITTEN_BY = {
+    "personas.jsonl": "personas compose",
+    "heldout.jsonl": "personas compose",
+    "trees.jsonl": "simulate",
+    "evaluation.json": "eval",
+    "summary.json": "eval",
+    "verdicts.jsonl": "eval",
+}
+"""Of files that other commands read: the command that writes them."""
+
 _KEYS_SHOWN = 8
 
 
@@ -182,7 +192,7 @@ def read_json(path: Path, kind: type[V]) -> V:
     try:
         return kind.model_validate_json(path.read_bytes())
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist.", mend="run the stage that writes this file first.") from None
+        raise InputError(f"{path} does not exist.", mend=f"check the path, or {_first(path)}.") from None
     except (OSError, ValidationError) as error:
         why = _in_words(error) if isinstance(error, ValidationError) else error.strerror
         raise InputError(
@@ -295,6 +305,12 @@ class Shelf(Mapping[str, V]):
         return name in self._places
 
 
+def _first(path: Path) -> str:
+    """Which command writes a file of a run."""
+    command = _WRITTEN_BY.get(path.name)
+    return f"run `interalign {command}` first" if command else "run the stage that writes this file first"
+
+
 def _state(file: IO[bytes]) -> tuple[int, int]:
     """What is another when a file has been changed or replaced."""
     stat = os.fstat(file.fileno())
@@ -306,9 +322,7 @@ def _read_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise InputError(
-            f"{path} does not exist.", mend="check the path, or run the stage that writes this file first."
-        ) from None
+        raise InputError(f"{path} does not exist.", mend=f"check the path, or {_first(path)}.") from None
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.", mend="check the path and its rights.") from error
 

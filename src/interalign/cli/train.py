@@ -91,6 +91,8 @@ def models(folder: Annotated[Path, typer.Argument(help="Run folder, or any folde
     """List the checkpoints in a run folder: method, base, parent, steps and last metrics."""
     from interalign.training.checkpoint import as_table, checkpoints
 
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {folder}.", mend="check the path, or train one with `interalign train`.")
     found = checkpoints(folder / "models" if (folder / "models").is_dir() else folder)
     if not found:
         err.print(f"There is no checkpoint in {folder}.", markup=False, highlight=False)
