@@ -23,6 +23,7 @@ from interalign.run import (
     Stored,
     beside,
     derive_seed,
+    read_json,
     read_jsonl,
     storage_errors,
     write_json,
