@@ -138,11 +138,34 @@ def test_where_no_question_is_answered_nothing_is_written(run: Run, questions: P
     assert not list(tmp_path.rglob("plain.json"))
 
 
-def test_answers_that_cannot_be_read_are_missing(run: Run, questions: Path) -> None:
+def test_answers_that_cannot_be_read_are_missing_and_none_at_all_is_no_result(
+    run: Run, questions: Path, tmp_path: Path
+) -> None:
     with serving(completion("It depends.")) as server:
-        summary = ChoiceSummary.model_validate_json(run(questions, "--json", server=server).stdout)
-    assert (summary.overall.with_chat.missing, summary.overall.with_chat.failed) == (6, 0)
-    assert summary.overall.with_chat.share.value is None
+        said = told(run(questions, "--json", server=server), ModelError)
+    assert "None of 12 answers names a letter plainly" in said and "'It depends.'" in said
+    assert not list(tmp_path.rglob("plain.json"))
+    with serving(completion("It depends."), *[completion("Answer: A")] * 11) as server:
+        done = run(questions, "--json", "--in-flight", "1", "--temperature", "0.1", server=server)
+        summary = ChoiceSummary.model_validate_json(done.stdout)
+    assert summary.overall.with_chat.missing + summary.overall.without_chat.missing == 1
+
+
+def test_the_model_may_be_named_with_its_server_or_be_a_script(
+    questions: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    app = typer.Typer()
+    app.command()(choices)
+    with serving(completion("Answer: A")) as server:
+        done = CliRunner().invoke(app, [str(questions), "--model", f"served@{server.base_url}"])
+        assert done.exit_code == 0, done.exception
+        assert {body["model"] for body in server.bodies} == {"served"}
+    assert "--prices" in done.output
+    done = CliRunner().invoke(app, [str(questions), "--model", "scripted"])
+    assert done.exit_code == 0 and "a script" in done.output, done.exception
+    assert "lacks http://" in told(CliRunner().invoke(app, [str(questions), "--model", "m@localhost:8731"]), InputError)
 
 
 def test_an_unknown_method_is_refused(run: Run, questions: Path) -> None:

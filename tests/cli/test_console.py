@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from interalign.cli.console import checked_model, in_place_of, limited_like
+from interalign.cli.console import checked_model, in_place_of, limited_like, model_in_a_word, server_model
+from interalign.errors import InputError
 from interalign.llm.backends import LocalConfig, ModelConfig, ScriptedConfig
 from interalign.llm.endpoint import EndpointConfig
 from interalign.llm.inspect import InspectConfig
@@ -62,3 +63,19 @@ def test_one_model_of_one_server_has_its_strictest_limit_wherever_it_is_named() 
     assert limited_like(limited(None, None), others) == limited(60, 500)
     assert limited_like(limited(None, None), []) == limited(None, None)
     assert limited_like(ScriptedConfig(), others) == ScriptedConfig()
+
+
+@pytest.mark.parametrize(
+    "what", ["m@localhost:8731", "m@localhost", "m@10.0.0.3:80/v1", "org/m@gpu-3:8000", "m@a.example/v1"]
+)
+def test_an_address_without_http_is_told(what: str) -> None:
+    with pytest.raises(InputError, match=r"lacks http://.*write [\w/]+@http://"):
+        model_in_a_word(what)
+
+
+def test_one_word_names_a_server_a_script_or_nothing_of_the_kind() -> None:
+    server = model_in_a_word("m@http://localhost:8000/v1")
+    assert isinstance(server, EndpointConfig) and (server.model, server.base_url) == ("m", "http://localhost:8000/v1")
+    assert model_in_a_word("scripted") == ScriptedConfig() == server_model("scripted", None)
+    assert server_model("m@http://localhost:8000/v1", None) == server
+    assert all(model_in_a_word(name) is None for name in ("runs/demo", "org/model", "org/model@main"))

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from functools import partial
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 
 from interalign.cli.evaluate import model_named
 from interalign.errors import InputError
+from interalign.evaluation.benchmark import BenchmarkConfig, line_up
 from interalign.evaluation.cases import card
 from interalign.evaluation.controls import COUNTERFACTUALS
 from interalign.evaluation.rows import TurnRow
@@ -22,10 +25,10 @@ from interalign.personas.compose import WorldConfig, compose_personas
 from interalign.personas.persona import Persona
 from interalign.personas.seeds import seeds
 from interalign.pipeline.evaluate import WORLD, Evaluation
-from interalign.recipe import load_recipe
+from interalign.recipe import Recipe, load_recipe
 from interalign.run import read_json, read_jsonl, write_jsonl
 from tests.cli.commands import Done, interalign
-from tests.llm.servers import error, serving
+from tests.llm.servers import completion, error, serving
 
 PEOPLE = [
     Persona(profile=one.text, personality=other.text, split="heldout")
@@ -241,6 +244,50 @@ def test_a_call_of_each_kind_is_shown(run: Run, folder: Path) -> None:
     assert not (folder / "eval").exists()
 
 
+def test_the_judge_is_shown_with_a_verdict_and_each_tested_model_by_its_method(run: Run, folder: Path) -> None:
+    words = ("--model", "mine+reminder", "--model", "m2=m@http://localhost:1/v1", "--turns", "5", "--show-prompts")
+    done = run("--out", folder, "--roles", "scripted", "--model", "mine=scripted", *words)
+    assert done.returncode == 0, done.stderr
+    judge = done.stdout.partition("\njudge\n")[2].partition("\ngrader\n")[0]
+    first = line_up(PEOPLE, BenchmarkConfig(), Recipe().seed)[0]
+    assert first.persona.profile in judge and first.stranger.profile not in judge
+    shown = re.split(r"\ntested: ", done.stdout)[1:]
+    assert [one.splitlines()[0].partition(" (")[0] for one in shown] == ["mine+reminder", "mine", "m2"]
+    told = (files("interalign.evaluation") / "prompts" / "reminder.txt").read_text(encoding="utf-8").strip()
+    assert [told in one for one in shown] == [True, False, False] and "50%" not in done.stdout
+
+
+def test_what_is_lacking_is_told_in_words_and_played_no_better_by_the_same_command(
+    run: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    words = ("--out", folder, "--roles", "scripted", "--model", "mine=scripted", "--turns", "2", "--no-controls")
+    with serving(completion("What should I cook tonight? I have rice and beans at home.")) as server:
+        done = run(*words, "--user", f"u@{server.base_url}", width=1000)
+        assert done.returncode == 0, done.stderr
+        asked = len(server.bodies)
+        rows = read_jsonl(folder / "eval" / "mine" / "verdicts.jsonl", TurnRow)
+        assert [row.failure is not None for row in rows] == [False, True] * 4
+        again = run("--out", folder, "--model", "mine=scripted", width=1000)
+        assert again.returncode == 0, again.stderr
+        # What was answered comes from the journal.
+        assert len(server.bodies) == asked
+    for said in (done, again):
+        assert "run the same command again" not in said.stdout and "asks again only for what" in said.stdout
+        (told,) = (line for line in said.stderr.splitlines() if line.startswith("What is lacking"))
+        assert "4 of 4 notes on what the user has shown (inducer) could not be read" in told
+        assert re.search(r"of 16 messages of the user 12 were refused by the checks and asked for again \(", told)
+
+
+def test_a_server_that_is_gone_is_mended_where_the_command_names_it(run: Run, folder: Path) -> None:
+    gone = "{ backend = 'endpoint', base_url = 'http://127.0.0.1:9/v1', model = 'm', max_retries = 0 }"
+    recipe = folder.parent / "gone.toml"
+    recipe.write_text(f"[benchmark.models]\na = {gone}\n", encoding="utf-8")
+    done = run("--out", folder, "--recipe", recipe, "--roles", "scripted", width=1000)
+    assert done.returncode == 8 and "cannot be reached" in done.stderr, done.stderr
+    assert "MODEL@URL in --model, --roles" in done.stderr and "--base-url" not in done.stderr
+
+
 def test_a_plan_says_how_many_cases_it_takes(run: Run, tmp_path: Path) -> None:
     done = run("--out", tmp_path / "absent", "--plan", "--detect", "0.2")
     assert done.returncode == 0, done.stderr
@@ -251,6 +298,12 @@ def test_a_plan_says_how_many_cases_it_takes(run: Run, tmp_path: Path) -> None:
     ("words", "why"),
     [
         (("--model", "mine"), "neither NAME=WHAT nor NAME+METHOD"),
+        (
+            ("--model", "a=scripted", "--model", "a+remind=scripted"),
+            "write +reminder, if that is meant; methods: plain",
+        ),
+        (("--model", "a=scripted", "--model", "a+remind"), "write +reminder, if that is meant"),
+        (("--model", "a+xyz=scripted"), "ends in no method: there is no 'xyz'"),
         (("--model", "absent+reminder"), "There is no model 'absent'"),
         (("--model", "base=scripted"), "cannot be called 'base'"),
         (("--model", "a=scripted", "--model", "a=scripted"), "the same name"),
@@ -294,7 +347,9 @@ def test_the_finding_comes_first_and_the_ways_on_come_last(run: Run, folder: Pat
     done = run("--out", folder, *SCRIPTED, "--model", "other=scripted")
     assert done.returncode == 0, done.stderr
     assert done.stdout.index("No difference is shown between other and mine") < done.stdout.index("AL(1)")
-    assert "4 cases; 4 turns each: 16 turns with each model." in done.stderr
+    first, second, *_ = done.stderr.splitlines()
+    assert first == "testing: mine (a script), other (a script)"
+    assert second == "4 cases; 4 turns each: 16 turns with each model."
     *_, results, more = done.stdout.splitlines()
     assert str(folder / "eval") in results and f"interalign report --out {folder}" in results
     assert all(word in more for word in (f"results {folder}", f"compare {folder}", "judge test --scripted"))

@@ -175,7 +175,9 @@ def test_a_judge_that_fails_now_and_then_is_counted_with_its_reason(run: Run, fo
     assert summary.model("mine").lacking == {cause: 2} and cause in (summary.model("mine").red or "")
     assert all(fault.text for row in lost for fault in row.faults) and not any(row.failure for row in rows)
     assert read_json(folder / "eval" / "evaluation.json", Evaluation).faults == {"judge: no answer": 2}
-    assert "judge: no answer: 2; none of it counts against a model." in flat(done.stderr)
+    told = flat(done.stderr)
+    assert "What is lacking, over all models: 2 of 20 verdicts were not answered. None of it counts" in told
+    assert "stands under `faults` in" in told and told.count("counts against a model") == 1
     assert summary.model("mine").red is not None
 
 
@@ -206,6 +208,13 @@ def test_a_judge_without_a_single_score_is_refused_with_the_way_out(run: Run, fo
         rows, summary = read(folder.parent / "other")
     assert {row.verdict and row.verdict.score for row in rows} == {4}
     assert summary.model("mine").red is None
+
+
+def test_free_text_is_not_advised_where_it_is_on(run: Run, folder: Path) -> None:
+    with judging(completion("8/10")) as server:
+        done = run(*words(folder, server, free_text=True))
+    assert done.returncode == 8 and "name another judge, or see what it is asked" in flat(done.stderr)
+    assert "--free-text" not in done.stderr
 
 
 def test_another_model_in_a_role_keeps_all_else_that_the_recipe_has_for_it(run: Run, folder: Path) -> None:

@@ -83,6 +83,16 @@ def test_an_estimate_counts_the_calls_that_are_made(run: Run) -> None:
     assert "no calls" in run("test", "--rules", "--estimate").stdout
 
 
+def test_a_judge_is_named_in_one_word_as_elsewhere(run: Run) -> None:
+    words = ("test", "--items", "2", "--tests", "person")
+    with serving(completion(rating(3))) as server:
+        done = run(*words, "--model", f"asked@{server.base_url}")
+        assert done.exit_code == 0, done.exception
+        assert {body["model"] for body in server.bodies} == {"asked"}
+    assert run(*words, "--model", "scripted").exit_code == 0
+    assert "lacks http://" in str(run(*words, "--model", "m@localhost:8731/v1").exception)
+
+
 def test_what_was_asked_is_not_asked_again(run: Run) -> None:
     with serving(completion(rating(3))) as server:
         words = ("test", "--model", "asked", "--base-url", server.base_url, "--items", "3", "--tests", "person")

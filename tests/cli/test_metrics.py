@@ -30,7 +30,7 @@ def levels(tmp_path: Path) -> Path:
 def test_a_table_for_people(levels: Path) -> None:
     text = run(levels)
     assert "[red]a" in text and "2.000" in text and "0.500" in text and "bench: ours" in text
-    assert "–" in text  # a flat curve has no R2
+    assert "–" in text and "–: undefined" in text  # a flat curve has no R2
 
 
 def test_a_list_for_programs(levels: Path) -> None:

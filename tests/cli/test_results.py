@@ -88,7 +88,7 @@ def test_replies_are_judged_anew_and_the_judges_ranked(run: Run, folder: RunFold
     again = folder.root / "rescored" / "script"
     ranked = run("ranking", folder.root, again).output
     assert "first/script" in ranked and "P(best)" in ranked and "mirror" not in ranked
-    with pytest.raises(InputError, match="The judge is not the same"):
+    with pytest.raises(InputError, match=r"The judge is not the same.*judgements of the same replies"):
         run("compare", folder.root, again)
 
 
@@ -101,6 +101,8 @@ def test_mistakes_with_judges_are_told(run: Run, folder: RunFolder, tmp_path: Pa
     for words in (("--weighted",), ("--max-tokens", "200")):
         with pytest.raises(InputError, match="Rules take no"):
             run("rescore", folder.root, "--judge", "rules", *words)
+    with pytest.raises(InputError, match="lacks http://"):
+        run("rescore", folder.root, "--judge", "m@localhost:8731/v1")
     with pytest.raises(InputError, match="no finished evaluation"):
         run("rescore", tmp_path / "nowhere", "--judge", "rules")
     assert not (tmp_path / "nowhere").exists()

@@ -12,6 +12,7 @@ from interalign.conversations.environment import (
     JudgeConfig,
     environment_played_by,
     open_environment,
+    prompts_of,
     roles_of,
 )
 from interalign.errors import InputError
@@ -81,5 +82,10 @@ def test_only_casts_that_can_play_are_taken(left_out: tuple[str, ...]) -> None:
 def test_judges_take_their_own_settings() -> None:
     assert SCRIPTED.judge is not None
     judge = JudgeConfig(models=SCRIPTED.judge.models, weighted=True, free_text=True)
+    assert prompts_of({"judge": judge, "helpfulness": judge}) == {
+        "judge": "rater_free",
+        "helpfulness": "helpfulness_free",
+    }
+    assert prompts_of({"judge": SCRIPTED.judge}) == prompts_of(["judge"]) == {"judge": "rater"}
     cast, _ = opened(EnvironmentRoles(judge=judge))
     assert isinstance(cast.judge, LLMRater)

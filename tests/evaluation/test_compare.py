@@ -120,6 +120,15 @@ def test_other_users_and_other_judges_are_refused_with_who_they_are(role: str) -
         compare([ONE, other])
 
 
+def test_one_judge_that_both_need_is_named() -> None:
+    anew = results("anew", dict(ONE.rows), setting=RULES | {"judge": "a model"})
+    with pytest.raises(InputError, match=r"of the same replies.*compare one with a run that rules has judged.*ranking"):
+        compare([ONE, anew])
+    other = results("other", {"dpo": chats(1)}, setting=RULES | {"judge": "a model"})
+    with pytest.raises(InputError, match=r"name other as rules has judged it, or one as a model has.*rescore"):
+        compare([ONE, other])
+
+
 def test_what_is_not_recorded_is_told_and_not_refused() -> None:
     unknown = results("unknown", {"dpo": chats(1)}, setting={})
     assert any("not recorded with unknown" in text for text in compare([ONE, unknown]).notes)

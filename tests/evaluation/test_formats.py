@@ -220,6 +220,39 @@ def test_one_person_is_told_as_one() -> None:
     assert "4 held-out persons, 3 turns" in markdown(summary_of())
 
 
+def bold(summary: Summary) -> dict[str, int]:
+    """How many cells of each model are bold in LaTeX."""
+    rows = [line for line in as_latex(summary).splitlines() if line.endswith(r"\\") and "scriptsize" not in line]
+    return {row.split(" & ")[0]: row.count(r"\textbf") for row in rows}
+
+
+def test_bold_is_what_is_shown_to_be_above_all_others() -> None:
+    summary = summary_of()
+
+    def changed(**update: float | None) -> Summary:
+        pairs = [pair.model_copy(update={"mean_al": pair.mean_al.model_copy(update=update)}) for pair in summary.pairs]
+        return summary.model_copy(update={"pairs": tuple(pairs)})
+
+    assert {name for name, count in bold(summary).items() if count} == {"tuned"}
+    assert "Bold: above every other model" in as_latex(summary)
+    sure = bold(changed(p=0.01))["tuned"]
+    # The interval reaches 0, or chance is not excluded, or not tested.
+    for unsure in (changed(low=-0.1, p=0.01), changed(p=0.06), changed(p=None)):
+        assert bold(unsure)["tuned"] == sure - 1
+    for nothing in (
+        {"pairs": ()},
+        {"models": (summary.models[0].model_copy(update={"red": "Red."}), *summary.models[1:])},
+    ):
+        text = as_latex(summary.model_copy(update=nothing))
+        assert "textbf" not in text and "Bold" not in text
+
+
+def test_two_models_that_lead_together_are_not_bold() -> None:
+    rows = {"base": chats([2, 2.5, 3]), "one": chats([3, 3.5, 4]), "two": chats([3, 3.5, 4])}
+    text = as_latex(summarise(rows, baseline="base", world=WORLD, resamples=100))
+    assert "textbf" not in text
+
+
 def test_a_number_below_zero_has_a_minus_sign_in_latex() -> None:
     rows = {"base": chats([4, 3, 2]), "worse": chats([3, 2, 1])}
     text = as_latex(summarise(rows, baseline="base", world=WORLD, resamples=100))

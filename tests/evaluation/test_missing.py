@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interalign.evaluation.missing import (
+    NEVER_PLAYED,
     NOT_PLAYED,
     CutReplies,
     cut_replies,
@@ -57,6 +58,15 @@ def test_the_commonest_is_told_with_what_mends_it() -> None:
     assert mend_of({"call failed: status 500": 1}).startswith("run the same command again")
     assert "--judge" in mend_of({"names no score": 1}) and "--judge" in mend_of({"refused": 1})
     assert mend_of({NOT_TOLD: 3}) == mend_of({}) == ""
+
+
+def test_turns_that_were_not_played_are_mended_by_what_changes_them() -> None:
+    said = mend_of({NOT_PLAYED: 3})
+    # What was answered comes from the journal again.
+    assert "run the same command again" not in said and "only for what a server did not answer" in said
+    assert all(word in said for word in ("eval/MODEL/verdicts.jsonl", "--max-tokens", "--user", "--out"))
+    judged_anew = row(failure="gone", why=NEVER_PLAYED)
+    assert reasons_of([judged_anew], 1) == {NEVER_PLAYED: 1} and mend_of({NEVER_PLAYED: 1}) == ""
 
 
 @pytest.mark.parametrize(

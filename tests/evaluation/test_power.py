@@ -8,7 +8,7 @@ from rich.console import Console
 
 from interalign.errors import InputError
 from interalign.evaluation.measures import NoiseFloor
-from interalign.evaluation.power import RULE_BASED, Spreads, plan, plan_table, power_of, spreads_of
+from interalign.evaluation.power import RULE_BASED, Spreads, plan, plan_table, power_of, smallest_shown, spreads_of
 from interalign.evaluation.rows import TurnRow
 from interalign.evaluation.statistics import Estimate
 from interalign.evaluation.summary import ModelSummary, PairDifference, Summary, summarise
@@ -90,6 +90,23 @@ def test_a_table_tells_where_its_numbers_come_from() -> None:
     assert "Measured with: here" in told and "5 personalities are too few, however many" in told and "…" not in text
     assert "x 5 personalities" not in text and max(map(len, text.splitlines())) <= 80
     assert plan(0.2).spreads == RULE_BASED
+
+
+def test_what_the_packaged_people_can_show_is_told() -> None:
+    few = smallest_shown(RULE_BASED, 20, 5)
+    assert few is not None and power_of(few, RULE_BASED, 20, 5) >= 0.8 > power_of(few - 0.01, RULE_BASED, 20, 5)
+    assert smallest_shown(RULE_BASED.model_copy(update={"between": 9.0}), 20, 5) is None
+
+    def told(detect: float) -> str:
+        console = Console(width=80)
+        with console.capture() as captured:
+            console.print(plan_table(plan(detect)))
+        return " ".join(captured.get().split())
+
+    assert f"can show a difference of {few:.2f} points or more under these assumptions: for one of 0.2, take" in told(
+        0.2
+    )
+    assert f"are enough: they can show a difference of {few:.2f}" in told(3)
 
 
 @pytest.mark.parametrize("wrong", [{"detect": 0.0}, {"detect": 4.5}, {"power": 1.0}, {"level": 0.9}])

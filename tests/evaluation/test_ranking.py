@@ -10,7 +10,7 @@ from rich.console import Console
 
 from interalign.errors import InputError
 from interalign.evaluation.notation import UNDEFINED
-from interalign.evaluation.ranking import kendall_tau_b, stability, stability_table
+from interalign.evaluation.ranking import Rows, kendall_tau_b, stability, stability_table
 from interalign.evaluation.rows import TurnRow
 from interalign.evaluation.statistics import Estimate
 from interalign.evaluation.summary import summarise
@@ -248,12 +248,28 @@ def test_the_table_fits_a_terminal_and_shows_names_as_they_are() -> None:
     console = Console(width=80, record=True, file=StringIO())
     console.print(stability_table(stability({"rules [red]": rows, "a model": rows}, resamples=100)))
     text = console.export_text()
-    assert "[bold]a" in text and "rules [red] (2 cases)" in text and "Kendall's tau-b" in text
+    assert "[bold]a" in text and "rules [red] (2 cases)" in text and "the same" in text
+    assert "tau needs three models" in text and "tau-b" not in text
     assert max(map(len, text.splitlines())) <= 80
     assert "left out" not in text
     console.print(stability_table(stability({"one": rows_of({"a": [2, None], "b": [3, 4]})}, resamples=100)))
     text = console.export_text()
     assert "2 of 4 turns are left out" in text and "Not ranked" not in text
+
+
+def test_three_models_have_a_tau_and_two_in_reverse_are_told_in_words() -> None:
+    def shown(**settings: Rows) -> str:
+        console = Console(width=80, record=True, file=StringIO())
+        console.print(stability_table(stability(settings, resamples=100)))
+        return console.export_text()
+
+    rows = rows_of({"a": [2, 3], "b": [3, 4], "c": [4, 5]})
+    text = shown(one=rows, other=rows)
+    assert "Kendall's tau-b" in text and "needs three" not in text
+    two, reverse = {"a": rows["a"], "b": rows["b"]}, {"a": rows["b"], "b": rows["a"]}
+    assert (
+        "the other way round" in shown(one=two, other=reverse) and "-1" not in shown(one=two, other=reverse)[-300:-100]
+    )
 
 
 def test_the_table_gives_no_rank_to_whom_has_none() -> None:

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from interalign.errors import BudgetSpent, InputError, ModelError
+from interalign.evaluation.missing import NEVER_PLAYED
 from interalign.evaluation.rescoring import agreement_table, judge_agreement, rescored
 from interalign.evaluation.rows import TurnRow
 from interalign.messages import Chat
@@ -80,13 +81,13 @@ def test_what_was_not_judged_before_is_not_judged_now() -> None:
     assert all(row.swapped is None and not row.controls for row in after)
 
 
-def test_a_turn_that_failed_stays_as_it_is() -> None:
+def test_a_turn_that_failed_is_not_judged_and_told_as_not_played() -> None:
     failed = TurnRow(case=people()[0].id, turn=3, user="", reply="", disclosure=Disclosure(turn=3), failure="no server")
     rows = tuple(
         failed if (row.case, row.turn, row.repeat) == (failed.case, 3, 0) else row for row in played("tailored")
     )
     after = again(rows, LongerIsBetter())
-    assert failed in after
+    assert failed.model_copy(update={"missing": {"verdict": NEVER_PLAYED}}) in after
     assert [row.verdict is None for row in after] == [row.failure is not None for row in rows]
 
 

@@ -124,6 +124,11 @@ def test_missing_verdicts_are_owned_up_to() -> None:
     assert sentence.startswith("203 of 400 turns have no verdict, most often with tuned (200 of 200)")
 
 
+def test_of_one_model_alone_it_is_not_told_whose_verdicts_are_missing() -> None:
+    *_, sentence = finding(summary(model("base", 2.4, missing=7))).support
+    assert sentence == "7 of 200 turns have no verdict. They are left out, not scored low."
+
+
 RED = "12.0% of the verdicts are missing."
 
 

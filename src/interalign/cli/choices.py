@@ -7,7 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from interalign.cli.console import BudgetInWords, PriceFile, ShowPrompts, err, note, out, say, say_call, server_model
+from interalign.cli.console import (
+    IN_A_WORD,
+    BudgetInWords,
+    PriceFile,
+    ShowPrompts,
+    err,
+    note,
+    out,
+    say,
+    say_call,
+    server_model,
+)
+from interalign.cli.usage import UNKNOWN_PRICE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,10 +31,15 @@ if TYPE_CHECKING:
 __all__ = ["choices"]
 
 Questions = Annotated[
-    Path, typer.Argument(help="Questions: a file of PersonaMem or PrefEval, or JSON lines or CSV of the plain form.")
+    Path,
+    typer.Argument(
+        help="Questions: a file of PersonaMem or PrefEval, or JSON lines or CSV of the plain form: `question`, "
+        "`options` (a list of texts) and `answer`, which is the place of the right option, counted from 0 (no letter, "
+        "no text); where wanted `id`, `group`, `person` and `chat`, a list of {role, content}."
+    ),
 ]
 Served = Annotated[
-    str, typer.Option("--model", help="A model on the server of --base-url, a checkpoint folder, or a hub name.")
+    str, typer.Option("--model", help=f"{IN_A_WORD}; or the name of a model on the server of --base-url.")
 ]
 BaseUrl = Annotated[
     str | None, typer.Option("--base-url", help="An OpenAI-compatible server, as in http://localhost:8000/v1.")
@@ -75,7 +92,8 @@ def choices(
 ) -> None:
     """Ask multiple-choice questions, with the talk before them and without: accuracy by group, with intervals.
 
-    Options are shuffled by seed. An answer that names no letter plainly is missing, and counted.
+    Options are shuffled by seed. An answer that names no letter plainly is missing, and counted; where none does, there
+    is no result.
     """
     from interalign.evaluation.choices import ChoiceConfig, read_choices, table
     from interalign.llm.account import Budget
@@ -103,6 +121,8 @@ def choices(
     out.print(table(summary))
     calls = sum(row.calls for row in account.rows())
     say(f"{calls:,} calls, {account.tokens:,} tokens, US$ {_money(account.usd)}")
+    if account.usd is None:
+        note(UNKNOWN_PRICE)
     say(f"choices: {place / f'{method}.jsonl'}")
 
 
@@ -120,6 +140,8 @@ def _rehearse(items: Sequence[ChoiceItem], who: Asked, prices: Prices, *, prompt
         f"most {expected.written_tokens:,} written tokens, US$ {_money(expected.usd)} (four characters taken as a "
         "token, every reply as long as it may be)"
     )
+    if expected.usd is None:
+        note(UNKNOWN_PRICE)
 
 
 def _money(usd: float | None) -> str:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEMO",
+    "IN_A_WORD",
+    "SCRIPTED",
     "BudgetInWords",
     "Out",
     "PriceFile",
@@ -33,6 +35,7 @@ __all__ = [
     "escaped",
     "in_place_of",
     "limited_like",
+    "model_in_a_word",
     "note",
     "out",
     "say",
@@ -64,6 +67,13 @@ ShowPrompts = Annotated[
     bool, typer.Option("--show-prompts", help="Print a call of each kind as it would be sent, and do nothing.")
 ]
 DEMO = Path("runs/demo")
+SCRIPTED = "scripted"
+IN_A_WORD = (
+    "MODEL@URL (an OpenAI-compatible server, as in m@http://localhost:8000/v1), inspect:PROVIDER/MODEL, a "
+    "checkpoint folder, a hub name, or scripted (a script, to see how it goes)"
+)
+"""What stands in helps where `server_model` reads a word."""
+_ADDRESS = re.compile(r"(?:localhost|\d+(?:\.\d+){3}|[\w-]+(?:\.[\w-]+)+)(?::\d+)?(?:/|$)|[\w.-]+:\d+(?:/|$)")
 _SERVER = "OPENAI_BASE_URL"
 _OPTIONS = {"base_url": "--base-url", "model": "--model", "checkpoint": "--model"}
 
@@ -94,8 +104,28 @@ def work_in(folder: Path, recipe: Recipe, free: Sequence[str] = ()) -> Iterator[
         yield work
 
 
+def model_in_a_word(what: str) -> ModelConfig | None:
+    """The model that one word names as scripted, inspect:PROVIDER/MODEL or MODEL@URL; None for a folder or hub name.
+
+    Raises:
+        InputError: it cannot be, or its address lacks http://.
+    """
+    if what == SCRIPTED:
+        return checked_model({"backend": "scripted"})
+    if what.startswith("inspect:"):
+        return checked_model({"backend": "inspect", "model": what.removeprefix("inspect:")})
+    name, at, url = what.partition("@")
+    if at and url.startswith(("http://", "https://")):
+        return checked_model({"backend": "endpoint", "base_url": url, "model": name}, {"base_url": what, "model": what})
+    if at and _ADDRESS.match(url) and not Path(what).expanduser().exists():
+        raise InputError(
+            f"{what}: the address of the server lacks http:// (or https://).", mend=f"write {name}@http://{url}."
+        )
+    return None
+
+
 def server_model(model: str, base_url: str | None) -> ModelConfig:
-    """The model that --model and --base-url name.
+    """The model that --model and --base-url name; without --base-url also in one word, as `model_in_a_word` reads it.
 
     Without --base-url, a name that is no folder is asked for on the server of OPENAI_BASE_URL where that is set, else
     on the Hugging Face Hub; which of the two is told.
@@ -107,6 +137,9 @@ def server_model(model: str, base_url: str | None) -> ModelConfig:
 
     if base_url is not None:
         return checked_model({"backend": "endpoint", "base_url": base_url, "model": model})
+    named = model_in_a_word(model)
+    if named is not None:
+        return named
     if model != OFFLINE_MODEL and not Path(model).expanduser().exists():
         url = os.environ.get(_SERVER, "").strip()
         if url:
@@ -114,8 +147,8 @@ def server_model(model: str, base_url: str | None) -> ModelConfig:
             note(f"{model} is no folder, so the server of {_SERVER} is asked for it; --base-url names another one.")
             return checked_model({"backend": "endpoint", "base_url": url, "model": model}, {"base_url": _SERVER})
         note(
-            f"{model} is no folder, so the Hugging Face Hub is asked for it; for a model on a server add --base-url, "
-            f"or set {_SERVER}."
+            f"{model} is no folder, so the Hugging Face Hub is asked for it; for a model on a server write MODEL@URL, "
+            f"add --base-url, or set {_SERVER}."
         )
     return checked_model({"backend": "local", "checkpoint": model})
 

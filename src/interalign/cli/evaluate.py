@@ -22,6 +22,7 @@ from interalign.cli.console import (
     escaped,
     in_place_of,
     limited_like,
+    model_in_a_word,
     out,
     say,
     say_call,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from interalign.conversations.environment import EnvironmentRoles
     from interalign.evaluation.summary import Summary
     from interalign.llm.backends import ModelConfig
+    from interalign.pipeline.evaluate import Evaluation
     from interalign.pipeline.tested import Tested
     from interalign.pipeline.work import Work
     from interalign.recipe import Recipe
@@ -45,11 +47,21 @@ __all__ = ["evaluate", "model_named", "show_summary"]
 
 _RULES = "rules"
 _RECIPE = "recipe.toml"
-_SCRIPTED = "scripted"
 _WHAT = (
     "MODEL@URL (an OpenAI-compatible server), inspect:PROVIDER/MODEL, a checkpoint folder, a hub name, or scripted (a "
     "script, to see how it goes: free, at once, offline)"
 )
+_ASKED_FOR = {
+    "user": "messages of the user",
+    "checker": "second looks at messages of the user (checker)",
+    "inducer": "notes on what the user has shown (inducer)",
+    "judge": "verdicts",
+    "helpfulness": "ratings of helpfulness",
+    "controls": "replies of controls and verdicts on them",
+    "induction": "accounts of what a model has learnt of the user (induction)",
+}
+"""What each role is asked for, in words."""
+_LOST = {"unreadable": "could not be read", "no answer": "were not answered"}
 _WIDEST = 120
 """Columns beyond which lines are hard to read."""
 
@@ -89,7 +101,12 @@ def evaluate(
         int | None, typer.Option("--max-tokens", min=8, help="Longest reply of the tested models, in tokens.")
     ] = None,
     free_text: Annotated[
-        bool, typer.Option("--free-text", help="Let the judge answer in free text, for servers without JSON.")
+        bool,
+        typer.Option(
+            "--free-text",
+            help="Let the judge answer in free text, for models that do not keep to JSON: it is asked for a reason and "
+            "a last line 'Rating: N'.",
+        ),
     ] = False,
     no_controls: Annotated[
         bool, typer.Option("--no-controls", help="Leave out what tells how good a score is: about two calls in five.")
@@ -157,14 +174,8 @@ def model_named(what: str) -> ModelConfig:
     Raises:
         InputError: it cannot be.
     """
-    if what == _SCRIPTED:
-        return checked_model({"backend": "scripted"})
-    if what.startswith("inspect:"):
-        return checked_model({"backend": "inspect", "model": what.removeprefix("inspect:")})
-    name, at, url = what.partition("@")
-    if at and url.startswith(("http://", "https://")):
-        return checked_model({"backend": "endpoint", "base_url": url, "model": name}, {"base_url": what, "model": what})
-    return checked_model({"backend": "local", "checkpoint": what}, {"checkpoint": what})
+    named = model_in_a_word(what)
+    return checked_model({"backend": "local", "checkpoint": what}, {"checkpoint": what}) if named is None else named
 
 
 def _evaluate(
@@ -182,8 +193,31 @@ def _evaluate(
         out.print()
     else:
         show_usage("", told.usage, (*ROLES, TESTED))
-        for name, count in told.faults.items():
-            err.print(escaped(f"{name}: {count:,}; none of it counts against a model."), highlight=False)
+        if told.faults:
+            err.print(escaped(_faults_in_words(told, work.run.eval)), highlight=False)
+
+
+def _faults_in_words(told: Evaluation, folder: Path) -> str:
+    """What was refused or could not be had, of how much, in a paragraph."""
+    said: list[str] = []
+    refused: dict[str, int] = {}
+    for name, count in told.faults.items():
+        role, _, check = name.partition(": ")
+        if role == "user" and check not in _LOST:
+            refused[check] = count
+            continue
+        what = _ASKED_FOR.get(role, f"answers of {role}")
+        said.append(f"{count:,} of {told.asked[role]:,} {what} {_LOST.get(check, check)}")
+    if refused:
+        checks = ", ".join(f"{check} {count:,}" for check, count in refused.items())
+        said.append(
+            f"of {told.asked['user']:,} messages of the user {sum(refused.values()):,} were refused by the checks and "
+            f"asked for again ({checks})"
+        )
+    return (
+        f"What is lacking, over all models: {'; '.join(said)}. None of it counts against a model; each case stands "
+        f"under `faults` in {folder / 'MODEL' / 'verdicts.jsonl'}."
+    )
 
 
 def _text_of(path: Path) -> str | None:
@@ -244,6 +278,7 @@ def _judge_test(recipe: Recipe) -> str:
 def _models(said: Sequence[str]) -> tuple[list[str], dict[str, ModelConfig]]:
     """Models of the run that are tested by a method, and models from elsewhere by name."""
     from interalign.evaluation.baselines import BASELINES
+    from interalign.pipeline.tested import refuse_unknown_method
 
     methods: list[str] = []
     extra: dict[str, ModelConfig] = {}
@@ -252,6 +287,8 @@ def _models(said: Sequence[str]) -> tuple[list[str], dict[str, ModelConfig]]:
         if not equals and name.rpartition("+")[2] in BASELINES and "+" in name:
             methods.append(name)
         elif not (equals and name and what):
+            if not equals:
+                refuse_unknown_method(name)
             raise InputError(
                 f"--model {argument!r} is neither NAME=WHAT nor NAME+METHOD.",
                 mend=f"for example --model mine=models/mine or --model base+cot; methods: {', '.join(BASELINES)}.",
@@ -400,9 +437,11 @@ def _rehearse(
     if prompts:
         played = roles_of(config.roles, helpfulness=config.helpfulness)
         asked = {role: [(one.model, one.weight) for one in of_role.models] for role, of_role in played.items()}
-        asked[TESTED] = [(one.model, 1.0) for one in tested]
-        for role, request in sample_evaluation_calls(people, recipe).items():
+        calls, replies = sample_evaluation_calls(people, recipe, tested)
+        for role, request in calls.items():
             say_call(role, asked[role], request)
+        for one in tested:
+            say_call(f"{TESTED}: {one.name}{_by_method(one)}", [(one.model, 1.0)], replies[one.name])
         return
     rows = estimate_evaluation(people, recipe, tested, load_prices(prices))
     show_usage("estimate", rows, (*ROLES, TESTED))
@@ -411,6 +450,12 @@ def _rehearse(
         f"taken as {min(REPLY_TOKENS, config.sampling.max_tokens)} tokens and four characters as a token.",
         highlight=False,
     )
+
+
+def _by_method(tested: Tested) -> str:
+    from interalign.evaluation.baselines import BASELINES
+
+    return "" if tested.method == "plain" else f" ({tested.method}: {BASELINES[tested.method].about})"
 
 
 def _counted(tested: Sequence[Tested]) -> str:

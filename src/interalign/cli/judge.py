@@ -9,7 +9,8 @@ import typer
 from rich import box
 from rich.table import Table
 
-from interalign.cli.console import BudgetInWords, PriceFile, err, escaped, out, say, server_model
+from interalign.cli.console import IN_A_WORD, BudgetInWords, PriceFile, err, escaped, note, out, say, server_model
+from interalign.cli.usage import UNKNOWN_PRICE
 from interalign.errors import InputError
 
 if TYPE_CHECKING:
@@ -36,18 +37,26 @@ _Model = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help="The judge: a model on the server of --base-url or OPENAI_BASE_URL, a checkpoint folder, or a hub name.",
+        help=f"The judge: {IN_A_WORD}; or the name of a model on the server of --base-url or OPENAI_BASE_URL.",
     ),
 ]
 _Server = Annotated[
     str | None, typer.Option("--base-url", help="An OpenAI-compatible server, as in http://localhost:8000/v1.")
 ]
 _Rules = Annotated[bool, typer.Option("--rules", help="The verifiable judge: what the tests say of one that is exact.")]
-_Scripted = Annotated[bool, typer.Option("--scripted", help="A script, to see how it goes.")]
+_Scripted = Annotated[bool, typer.Option("--scripted", help="As --model scripted: a script, to see how it goes.")]
 _Weighted = Annotated[
     bool, typer.Option("--weighted", help="Weight scores by the model's probabilities, where its server tells them.")
 ]
-_FreeText = Annotated[bool, typer.Option("--free-text", help="Let it answer in free text, for servers without JSON.")]
+_FreeText = Annotated[
+    bool,
+    typer.Option(
+        "--free-text",
+        help="Let it answer in free text, for servers without JSON: it is asked for a reason and a last line 'Rating: "
+        "N'. What counts is one plain score, alone, first or in the last sentence: 'Rating: 3', 'I give this a 3', "
+        "'3/5', '3 out of 5'.",
+    ),
+]
 _Prompt = Annotated[
     Path | None, typer.Option("--prompt", help="Text file of instructions for raters, in place of the package's.")
 ]
@@ -199,9 +208,10 @@ def _judge(model: str | None, base_url: str | None, *, rules: bool, scripted: bo
 def _rival(rival: str | None, url: str | None, plan: JudgePlan) -> ModelConfig:
     from interalign.llm.backends import ScriptedConfig
 
-    if rival is None or plan.model is None or isinstance(plan.model, ScriptedConfig):
+    model = None if rival is None else server_model(rival, url)
+    if model is None or plan.model is None or any(isinstance(one, ScriptedConfig) for one in (model, plan.model)):
         raise InputError("A rival is a model, beside a judge that is a model.", mend="give --model and --rival.")
-    return server_model(rival, url)
+    return model
 
 
 def _plan(
@@ -317,6 +327,8 @@ def _show_drift(found: Drift) -> None:
 def _show_usage(rows: Sequence[RoleUsage]) -> None:
     if not rows:
         say("Rules judge, so there are no calls.")
+    if any(row.usd is None for row in rows):
+        note(UNKNOWN_PRICE)
     for row in rows:
         usd = "price unknown" if row.usd is None else f"{row.usd:,.4f} US$"
         say(

@@ -23,7 +23,11 @@ _METRICS = ("mean_al", "ir", "r2", "n_ir", "n_r2")
 
 def metrics(
     table: Annotated[
-        Path, typer.Argument(help="CSV, TSV or JSON lines with the columns al1, al2, ...; others are kept as labels.")
+        Path,
+        typer.Argument(
+            help="CSV, TSV or JSON lines with the columns al1, al2, ... (AL(1) and AL_1 are read as well); others are "
+            "kept as labels."
+        ),
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list with full precision.")] = False,
 ) -> None:
@@ -35,6 +39,8 @@ def metrics(
         typer.echo(json.dumps(records, indent=2, ensure_ascii=False, allow_nan=False))
         return
     out.print(_shown(records))
+    if any(record[name] is None for record in records for name in _METRICS):
+        out.print("–: undefined, as R2, N-IR and N-R2 of a flat row are, and all but the mean of a single score.")
 
 
 def _shown(records: Sequence[Mapping[str, Label]]) -> Table:

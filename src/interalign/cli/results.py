@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from interalign.cli.console import BudgetInWords, PriceFile, chosen_recipe, escaped, note, out, say, work_in
+from interalign.cli.console import IN_A_WORD, BudgetInWords, PriceFile, chosen_recipe, escaped, note, out, say, work_in
 from interalign.errors import InputError
 
 if TYPE_CHECKING:
@@ -22,7 +22,14 @@ _RULES = "rules"
 _FINISHED = "A run with a finished evaluation, or a folder in its rescored/."
 
 Finished = Annotated[Path, typer.Argument(help=_FINISHED)]
-Several = Annotated[list[Path], typer.Argument(help=_FINISHED + " Two or more.")]
+Compared = Annotated[
+    list[Path],
+    typer.Argument(help=_FINISHED + " Of one, its models are compared with each other; of several, those of all."),
+]
+Ranked = Annotated[
+    list[Path],
+    typer.Argument(help=_FINISHED + " Of one, its models are ranked; of several, the rankings are compared as well."),
+]
 
 
 def results(
@@ -62,7 +69,7 @@ def results(
 
 
 def compare(
-    runs: Several,
+    runs: Compared,
     controls: Annotated[bool, typer.Option("--controls", help="Compare the controls as well.")] = False,
     html: Annotated[
         Path | None, typer.Option("--html", help="Also write one self-contained page with figures.")
@@ -86,7 +93,7 @@ def compare(
         say(f"\npage: {html}")
 
 
-def ranking(runs: Several) -> None:
+def ranking(runs: Ranked) -> None:
     """Rank the models under several users and judges, and say how far the rankings agree."""
     from interalign.evaluation.ranking import stability, stability_table
     from interalign.pipeline.results import read_results
@@ -108,8 +115,7 @@ def rescore(
         str,
         typer.Option(
             "--judge",
-            help="Who judges: rules, MODEL@URL (an OpenAI-compatible server), inspect:PROVIDER/MODEL, a checkpoint "
-            "folder or a hub name.",
+            help=f"Who judges: rules, {IN_A_WORD}.",
         ),
     ],
     base_url: Annotated[
@@ -119,7 +125,13 @@ def rescore(
         bool, typer.Option("--weighted", help="Weigh the scores by the probabilities that the server gives for them.")
     ] = False,
     free_text: Annotated[
-        bool, typer.Option("--free-text", help="Read scores from free text, of models that do not keep to JSON.")
+        bool,
+        typer.Option(
+            "--free-text",
+            help="Read scores from free text, of models that do not keep to JSON: they are asked for a reason and a "
+            "last line 'Rating: N', and one plain score counts, alone, first or in the last sentence ('Rating: 3', 'I "
+            "give this a 3', '3/5', '3 out of 5').",
+        ),
     ] = False,
     max_tokens: Annotated[
         int | None, typer.Option("--max-tokens", min=8, help="Longest answer of the judge, in tokens.")

@@ -9,15 +9,16 @@ from rich.cells import cell_len
 from rich.measure import Measurement
 from rich.table import Table
 
-from interalign.cli.console import escaped, out
+from interalign.cli.console import escaped, note, out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from interalign.llm.account import RoleUsage
 
-__all__ = ["show_usage"]
+__all__ = ["UNKNOWN_PRICE", "show_usage"]
 
+UNKNOWN_PRICE = "US$ unknown: name what the model costs with --prices FILE (`--help` says what stands in it)."
 _LEAST_NAME = 12
 """To so many columns a model's name is folded before anything else gives way."""
 _WIDEST = 10_000
@@ -36,6 +37,8 @@ def show_usage(title: str, rows: Sequence[RoleUsage], roles: Sequence[str]) -> N
     least = _least_width(table, rows)
     table.width = least if least > out.width else None
     out.print(table, crop=False)
+    if any(row.usd is None for row in rows):
+        note(UNKNOWN_PRICE)
 
 
 def _least_width(table: Table, rows: Sequence[RoleUsage]) -> int:

@@ -25,7 +25,7 @@ from interalign.roles.judge import Judge, RuleJudge
 from interalign.roles.llm.checker import LLMChecker
 from interalign.roles.llm.grader import Graded, LLMGrader
 from interalign.roles.llm.inducer import LLMInducer
-from interalign.roles.llm.player import Player, RoleConfig, WeightedModel
+from interalign.roles.llm.player import FREELY, Player, RoleConfig, WeightedModel
 from interalign.roles.llm.rater import HelpfulnessRater, LLMRater
 from interalign.roles.llm.user import LLMUser
 from interalign.roles.user import RuleUser, UserSimulator
@@ -82,7 +82,8 @@ class JudgeConfig(RoleConfig):
     weighted: bool = False
     """Weigh the scores 1 to 5 by the probabilities that the server gives for them, where it does."""
     free_text: bool = False
-    """Read scores from free text, of models that do not keep to JSON."""
+    """Read scores from free text, of models that do not keep to JSON: the package's instructions ask for a reason and a
+    last line "Rating: N" then, and `roles.llm.ratings` tells which forms count."""
 
 
 class EnvironmentRoles(Value):
@@ -135,8 +136,12 @@ def roles_of(roles: EnvironmentRoles | None, *, helpfulness: bool = False) -> di
 
 
 def prompts_of(played: Iterable[str]) -> dict[str, str]:
-    """The name of each role's instructions and script."""
-    return {role: _PROMPTS.get(role, role) for role in played}
+    """The name of each role's instructions and script; where configurations are given, a judge's own way to answer."""
+    configs = played if isinstance(played, Mapping) else {}
+    return {
+        role: _PROMPTS.get(role, role) + (FREELY if getattr(configs.get(role), "free_text", False) else "")
+        for role in played
+    }
 
 
 @dataclass(frozen=True)

@@ -37,9 +37,9 @@ __all__ = [
 
 _LEAST = 2
 _ALPHA = 0.05
+_SAME = "evaluate both with the same users and the same judge."
 _TOLD = {"sampling": "The sampling of the replies is", "checks": "The checks of what users say are"}
 _MENDS = {
-    "judge": "judge one of them anew (`interalign rescore`), or see with `interalign ranking` how far the two agree.",
     "sampling": "evaluate both with the same benchmark.max_tokens, benchmark.temperature and benchmark.top_p.",
     "checks": "evaluate both with the same benchmark.checks.",
 }
@@ -199,8 +199,30 @@ def _check_same(results: Sequence[Results]) -> None:
                 raise InputError(
                     f"{told} not the same: {first.setting[name]} in {first.label}, {other.setting[name]} in "
                     f"{other.label}. A difference of the models could not be told from that.",
-                    mend=_MENDS.get(name, "evaluate both with the same users and the same judge."),
+                    mend=_one_judge(first, other) if name == "judge" else _MENDS.get(name, _SAME),
                 )
+
+
+def _one_judge(first: Results, other: Results) -> str:
+    """How two evaluations by different judges get to one."""
+    ranking = "How far the two judges agree, `interalign ranking` says"
+    one, two = (results.setting["judge"] for results in (first, other))
+    if _replies(first) == _replies(other):
+        return (
+            f"both are judgements of the same replies, so there are no other models to compare: compare {first.label} "
+            f"with a run that {one} has judged, or {other.label} with one that {two} has judged. {ranking}."
+        )
+    return (
+        f"both need one judge: name {other.label} as {one} has judged it, or {first.label} as {two} has; where that is "
+        f"not done yet, `interalign rescore` does it and writes it to rescored/ of the run. {ranking}."
+    )
+
+
+def _replies(results: Results) -> dict[str, frozenset[tuple[str, int, int, str]]]:
+    return {
+        name: frozenset((row.case, row.repeat, row.turn, row.reply) for row in rows)
+        for name, rows in results.rows.items()
+    }
 
 
 def _to_know(results: Sequence[Results]) -> Iterator[str]:

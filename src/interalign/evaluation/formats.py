@@ -17,7 +17,7 @@ from typing import Literal, NamedTuple, TypeAlias, Union, get_args, get_origin
 
 from interalign.errors import InputError, MissingExtra
 from interalign.evaluation.notation import number, on_one_line, shown_turns
-from interalign.evaluation.statistics import Estimate
+from interalign.evaluation.statistics import Estimate, PairEstimates, holm
 from interalign.evaluation.summary import Kind, ModelSummary, Summary
 from interalign.evaluation.tables import footnote, markdown
 from interalign.messages import Value, well_formed
@@ -48,6 +48,7 @@ FORMATS: Mapping[Format, str] = {
 }
 """What each format holds."""
 
+_ALPHA = 0.05
 _NOT_IN_YAML = re.compile(r"[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff]")
 _TEX = {
     "\\": r"\textbackslash{}",
@@ -188,29 +189,45 @@ class _Column(NamedTuple):
     of: Callable[[ModelSummary], Estimate | None]
     digits: int = 2
     signed: bool = False
+    pair: Callable[[PairEstimates], Estimate] | None = None
+    """The paired difference of two models, the second minus the first; None where there is none."""
 
 
 def _columns(summary: Summary) -> tuple[_Column, ...]:
     def level(turn: int) -> Callable[[ModelSummary], Estimate | None]:
         return lambda model: model.al[turn - 1]
 
+    def difference(turn: int) -> Callable[[PairEstimates], Estimate]:
+        return lambda pair: pair.al[turn - 1]
+
     return (
-        *(_Column(f"AL({turn})", level(turn)) for turn in shown_turns(summary.turns)),
-        _Column("mean AL", lambda model: model.mean_al),
+        *(_Column(f"AL({turn})", level(turn), pair=difference(turn)) for turn in shown_turns(summary.turns)),
+        _Column("mean AL", lambda model: model.mean_al, pair=lambda pair: pair.mean_al),
         _Column("to baseline", lambda model: model.difference, signed=True),
-        _Column("IR", lambda model: model.ir, 3, signed=True),
+        _Column("IR", lambda model: model.ir, 3, signed=True, pair=lambda pair: pair.ir),
         _Column("N-IR", lambda model: model.n_ir, 3, signed=True),
         _Column("R2", lambda model: model.r2),
         _Column("gap", lambda model: model.gap, signed=True),
     )
 
 
-def _best(summary: Summary, column: _Column) -> float | None:
-    """The highest value of the models in a column; controls are not in the race, and one alone is no best."""
-    values = [
-        one.value for one in map(column.of, summary.of_kind("model")) if one is not None and one.value is not None
-    ]
-    return max(values) if len(values) > 1 else None
+def _best(summary: Summary, column: _Column) -> str | None:
+    """The model that is shown to be above every other in a column; controls are not in the race.
+
+    Its paired differences exclude 0, also when they are corrected for the number of all pairs, since it was chosen with
+    hindsight. None: there is no such model, or too many verdicts are missing to say.
+    """
+    names = [model.name for model in summary.of_kind("model")]
+    if column.pair is None or any(model.red for model in summary.of_kind("model")):
+        return None
+    pairs = [pair for pair in summary.pairs if {pair.first, pair.second} <= {*names}]
+    differences = [column.pair(pair) for pair in pairs]
+    beaten: dict[str, set[str]] = {name: set() for name in names}
+    for pair, difference, p in zip(pairs, differences, holm([one.p for one in differences]), strict=True):
+        if difference.value is not None and difference.excludes_zero and p is not None and p < _ALPHA:
+            better, other = (pair.second, pair.first) if difference.value > 0 else (pair.first, pair.second)
+            beaten[better].add(other)
+    return next((name for name in names if len(names) > 1 and len(beaten[name]) == len(names) - 1), None)
 
 
 def _caption(summary: Summary) -> str:
@@ -219,10 +236,10 @@ def _caption(summary: Summary) -> str:
     return " ".join([*red, *warned, *summary.notes, footnote(summary)])
 
 
-def _said_of(best: Sequence[float | None]) -> list[str]:
+def _said_of(best: Sequence[str | None]) -> list[str]:
     if best == [None] * len(best):
         return []
-    return ["Bold: the highest value of the models, which alone does not make it the better one."]
+    return ["Bold: above every other model, by paired differences (95 \\% intervals; $p < 0.05$ after Holm)."]
 
 
 def _interval(column: _Column, estimate: Estimate) -> str:
@@ -260,19 +277,18 @@ def as_latex(summary: Summary) -> str:
     )
 
 
-def _latex_rows(model: ModelSummary, columns: Sequence[_Column], best: Sequence[float | None]) -> list[str]:
+def _latex_rows(model: ModelSummary, columns: Sequence[_Column], best: Sequence[str | None]) -> list[str]:
     name = _latex_text(model.name)
     values = [rf"\textit{{{name}}}" if model.kind == "control" else name]
     intervals = [""]
-    for column, highest in zip(columns, best, strict=True):
+    for column, ahead in zip(columns, best, strict=True):
         estimate = column.of(model)
         if estimate is None or estimate.value is None:
             values.append("--")
             intervals.append("")
             continue
         value = _latex_number(number(estimate.value, column.digits, signed=column.signed))
-        is_best = model.kind == "model" and estimate.value == highest
-        values.append(rf"\textbf{{{value}}}" if is_best else value)
+        values.append(rf"\textbf{{{value}}}" if model.name == ahead else value)
         between = _interval(column, estimate)
         intervals.append(rf"{{\scriptsize {_latex_number(between)}}}" if between else "")
     lines = [" & ".join(values) + r" \\"]

@@ -13,13 +13,26 @@ from interalign.llm.model import CUT, REFUSED
 from interalign.messages import Value
 from interalign.roles.judge import NOT_TOLD
 
-__all__ = ["MOST_CUT", "NOT_PLAYED", "CutReplies", "cut_replies", "cut_warning", "mend_of", "most_often", "reasons_of"]
+__all__ = [
+    "MOST_CUT",
+    "NEVER_PLAYED",
+    "NOT_PLAYED",
+    "CutReplies",
+    "cut_replies",
+    "cut_warning",
+    "mend_of",
+    "most_often",
+    "reasons_of",
+]
 
 MOST_CUT = 0.05
 """From this share of cut replies on there is a warning."""
 
 NOT_PLAYED = "turn not played"
 """Why a turn has no verdict that a role or the tested model has failed in; the row's `failure` tells more."""
+
+NEVER_PLAYED = "turn not played in the evaluation"
+"""The same, where stored replies are judged anew: no judge can mend it."""
 
 _OF_PANEL = "too few of a panel: "
 _ANOTHER = "name another judge (--judge), or test this one with `interalign judge test`"
@@ -28,7 +41,11 @@ _MENDS = {
     "--max-tokens`, which judges the stored replies anew)",
     "no JSON": "let the judge answer in free text (--free-text; `interalign rescore` judges the stored replies anew)",
     REFUSED: "name another judge (--judge; `interalign rescore` judges the stored replies anew)",
-    NOT_PLAYED: "see the failures in verdicts.jsonl, and run the same command again",
+    # Only answers are in the journal, so only what had none is asked for again.
+    NOT_PLAYED: "see `failure` in eval/MODEL/verdicts.jsonl. The same command asks again only for what a server did "
+    "not answer; an empty reply, or a user all of whose messages were refused, comes from the journal as before: let "
+    "replies be longer (--max-tokens), or name another user (--user), in another folder (--out)",
+    NEVER_PLAYED: "",
     NOT_TOLD: "",
     "call failed: timeout": "raise timeout_s of the judge's model or lower its concurrency in the recipe, and run the "
     "same command again",
@@ -56,7 +73,7 @@ def reasons_of(rows: Sequence[TurnRow], turns: int) -> dict[str, int]:
 
 
 def _reason(row: TurnRow) -> str:
-    return NOT_PLAYED if row.failure is not None else row.missing.get("verdict", NOT_TOLD)
+    return row.missing.get("verdict", NOT_PLAYED if row.failure is not None else NOT_TOLD)
 
 
 def most_often(reasons: Mapping[str, int]) -> str:

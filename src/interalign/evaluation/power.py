@@ -26,9 +26,12 @@ from interalign.evaluation.statistics import students
 from interalign.evaluation.summary import Summary
 from interalign.messages import Value
 
-__all__ = ["RULE_BASED", "Design", "Plan", "Spreads", "plan", "plan_table", "power_of", "spreads_of"]
+__all__ = ["RULE_BASED", "Design", "Plan", "Spreads", "plan", "plan_table", "power_of", "smallest_shown", "spreads_of"]
 
 _MOST_PROFILES = 100_000
+_PACKAGED = (20, 5)
+"""Profiles and personalities of the packaged people."""
+_SCALE = 4.0
 
 
 class Spreads(Value):
@@ -110,6 +113,8 @@ class Plan(Value):
     level: float
     spreads: Spreads
     designs: tuple[Design, ...]
+    smallest: float | None = None
+    """What the packaged people can show, talked to once, in points; None where even the whole scale is too little."""
 
 
 def plan(
@@ -148,7 +153,21 @@ def plan(
 
     designs = [reached("distinct", None, times) for times in repeats]
     designs += [reached("crossed", across, times) for across in personalities for times in repeats]
-    return Plan(detect=detect, power=power, level=level, spreads=spreads, designs=tuple(designs))
+    smallest = smallest_shown(spreads, *_PACKAGED, power=power, level=level)
+    return Plan(detect=detect, power=power, level=level, spreads=spreads, designs=tuple(designs), smallest=smallest)
+
+
+def smallest_shown(
+    spreads: Spreads, profiles: int, personalities: int | None = None, *, power: float = 0.8, level: float = 0.05
+) -> float | None:
+    """The smallest difference that these people detect with this power, in points, rounded up to hundredths; or None.
+
+    Each person is talked to once. None: not even a difference of the length of the scale.
+    """
+    for hundredths in range(1, round(100 * _SCALE) + 1):
+        if power_of(hundredths / 100, spreads, profiles, personalities, level=level) >= power:
+            return hundredths / 100
+    return None
 
 
 def _smallest(enough: Callable[[int], bool]) -> int | None:
@@ -253,6 +272,7 @@ def plan_table(planned: Plan) -> Table:
     parts: list[RenderableType] = [_aim(planned)]
     parts += [designs] if designs.row_count else []
     parts += [Text(sentence) for sentence in _never_enough(planned.designs)]
+    parts.append(Text(_of_packaged(planned)))
     parts.append(Text(_told(planned.spreads), style="dim"))
     whole = Table.grid()
     for place, part in enumerate(parts):
@@ -294,6 +314,20 @@ def _never_enough(designs: Sequence[Design]) -> Iterator[str]:
         )
     if any(design.personalities is None for design in lacking):
         yield "Distinct persons: no number of them is enough."
+
+
+def _of_packaged(planned: Plan) -> str:
+    """What the packaged people can show, and whether that is enough."""
+    profiles, personalities = _PACKAGED
+    who = f"The {profiles * personalities} packaged people ({personalities} personalities, {profiles} profiles)"
+    least = planned.smallest
+    if least is not None and least <= planned.detect:
+        return f"{who}, each talked to once, are enough: they can show a difference of {least:.2f} points or more."
+    shown = "no difference that is possible" if least is None else f"a difference of {least:.2f} points or more"
+    return (
+        f"{who}, each talked to once, can show {shown} under these assumptions: for one of {planned.detect:g}, take "
+        "people of more personalities, as the table has them (--cases FILE)."
+    )
 
 
 def _told(spreads: Spreads) -> str:

@@ -62,6 +62,8 @@ Rows: TypeAlias = Mapping[str, Sequence[TurnRow]]
 
 # The share of the verdicts that a ranked model has at least.
 _LEAST = 0.5
+_LEAST_FOR_TAU = 3
+_TAU_NEEDS = "Kendall's tau needs three models: of two it could only be 1 or -1, so their order is told in words."
 # Means of equal scores may differ by rounding.
 _NO_DIFFERENCE = 1e-9
 
@@ -314,13 +316,34 @@ def stability_table(found: Stability) -> Table:
         for sentence in _left_out(ranking):
             whole.add_row(Text(sentence, style="dim"))
     if found.agreements:
-        table = Table(title="Do they agree on the order?", box=box.HORIZONTALS, padding=(0, 1))
-        for name in ("", "", "Kendall's tau-b", "95 %"):
-            table.add_column(name, justify="right" if name else "left")
-        for pair in found.agreements:
-            table.add_row(Text(pair.first), Text(pair.second), number(pair.tau.value), _ends(pair.tau))
-        whole.add_row(table)
+        whole.add_row(_agreements_table(found))
+    if any(len(_ranked_by_both(found, pair)) < _LEAST_FOR_TAU for pair in found.agreements):
+        whole.add_row(Text(_TAU_NEEDS, style="dim"))
     return whole
+
+
+def _agreements_table(found: Stability) -> Table:
+    table = Table(title="Do they agree on the order?", box=box.HORIZONTALS, padding=(0, 1))
+    few = {place: len(_ranked_by_both(found, pair)) < _LEAST_FOR_TAU for place, pair in enumerate(found.agreements)}
+    for name in ("", "", "order") if all(few.values()) else ("", "", "Kendall's tau-b", "95 %"):
+        table.add_column(name, justify="right" if name not in ("", "order") else "left")
+    for place, pair in enumerate(found.agreements):
+        cells = [_in_words(pair.tau)] if few[place] else [number(pair.tau.value), _ends(pair.tau)]
+        table.add_row(Text(pair.first), Text(pair.second), *cells)
+    return table
+
+
+def _ranked_by_both(found: Stability, pair: TauPair) -> list[str]:
+    ranked = {one.setting: {rank.model for rank in one.ranks if rank.level.value is not None} for one in found.rankings}
+    return [model for model in found.models if model in ranked[pair.first] & ranked[pair.second]]
+
+
+def _in_words(tau: Estimate) -> str:
+    """Whether two settings put two models in the same order."""
+    if tau.value is None:
+        return "not known: one of them has a tie, or ranks fewer than two"
+    order = "the same" if tau.value > 0 else "the other way round"
+    return f"{order}, but not surely" if tau.low is None or tau.low != tau.high else order
 
 
 def _left_out(ranking: Ranking) -> Iterator[str]:

@@ -24,6 +24,7 @@ from interalign.evaluation.benchmark import BenchmarkConfig, claims_undisclosed,
 from interalign.evaluation.groups import clusters_of_people
 from interalign.evaluation.judging.agreement import spearman
 from interalign.evaluation.judging.resampling import Places, floats, interval, mean_interval
+from interalign.evaluation.missing import NEVER_PLAYED
 from interalign.evaluation.notation import interval as ends
 from interalign.evaluation.notation import number
 from interalign.evaluation.ranking import stability
@@ -203,6 +204,8 @@ async def _row(
                 "faults": (*(fault for fault in row.faults if fault.role != "judge"), *place.found),
             }
         )
+    else:
+        row = row.model_copy(update={"missing": {"verdict": NEVER_PLAYED}})
     if on_row is not None:
         on_row()
     return row

@@ -31,7 +31,10 @@ from interalign.run import derive_seed
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAIError
 
-__all__ = ["EndpointConfig", "EndpointModel", "seed_of"]
+__all__ = ["ADDRESS", "EndpointConfig", "EndpointModel", "seed_of"]
+
+ADDRESS = "correct its address (base_url)"
+"""What mends a wrong address; commands that name servers otherwise say how."""
 
 _NO_KEY = "none"
 _SHOWN_CHARACTERS = 300
@@ -229,7 +232,7 @@ class EndpointModel:
             what = f"{self.name} cannot be reached: {why} {tries}. Does the server run, and is its address right?"
             return ModelError(
                 what,
-                mend="start the server, or correct base_url (--base-url).",
+                mend=f"start the server, or {ADDRESS}.",
                 lasting=_is_absent(unreachable),
                 cause="call failed: no connection",
             )

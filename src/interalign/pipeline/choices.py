@@ -44,6 +44,9 @@ __all__ = ["Asked", "ChoicesEstimate", "choices_at", "drawn", "estimate_choices"
 _ROLE = "candidate"
 _JOURNAL = "journal.sqlite"
 _UNSAFE = re.compile(r"[^\w.-]+")
+_FIRST_OPTION = "REPLY: Answer: A"
+_SCRIPT = ScriptedModel("scripted candidate", lambda request: _FIRST_OPTION)
+_LONGEST_EXAMPLE = 120
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ def make_choices(
 
     Raises:
         InputError: a budget cannot be kept for want of a price, or as `open_model`.
-        ModelError: every call failed, or as `open_model`; nothing is written.
+        ModelError: every call failed, no answer could be read, or as `open_model`; nothing is written.
         StopWork: the budget is spent, the server will answer nothing, or the user stopped it.
     """
     account = Account(budget, prices, journal=place / _JOURNAL)
@@ -120,6 +123,7 @@ def make_choices(
         bar = progress.add_task("choices", total=sum(len(ways_of(item)) for item in items))
         chosen = asyncio.run(_answers(items, who, journal, account, console, lambda: progress.advance(bar)))
     _refuse_all_failed(chosen)
+    _refuse_all_unread(chosen)
     summary = _summary(file, read, items, who, chosen)
     write_jsonl(place / f"{who.method}.jsonl", chosen)
     write_json(place / f"{who.method}.json", summary)
@@ -134,7 +138,7 @@ async def _answers(
     console: Console,
     advance: Callable[[], None],
 ) -> list[Choice]:
-    async with stopping(console) as gate, open_model(who.model, {}, _ROLE) as model:
+    async with stopping(console) as gate, open_model(who.model, {_ROLE: _SCRIPT}, _ROLE) as model:
         wrapped = wrapping(journal, account, gate)(model, _ROLE, costs_nothing(who.model))
         ask = baseline(who.method, wrapped, who.config.sampling).reply
         return await ask_all(items, ask, who.config, on_answer=advance)
@@ -148,6 +152,24 @@ def _refuse_all_failed(chosen: Sequence[Choice]) -> None:
             f"No question was answered; most frequent: {why} ({count:,} times).",
             mend="name another model, or see what it is asked (--show-prompts); no results were written.",
         )
+
+
+def _refuse_all_unread(chosen: Sequence[Choice]) -> None:
+    if not chosen or any(choice.chosen is not None for choice in chosen):
+        return
+    replies = [" ".join(choice.reply.split()) for choice in chosen if choice.failure is None]
+    example = next(filter(None, replies), "")
+    if not example:
+        raise ModelError(
+            f"None of {len(replies):,} answers can be read as a choice: they are empty.",
+            mend="raise --max-tokens, which a model that thinks first needs; no results were written.",
+        )
+    shown = example if len(example) <= _LONGEST_EXAMPLE else f"{example[:_LONGEST_EXAMPLE]}…"
+    raise ModelError(
+        f"None of {len(replies):,} answers names a letter plainly, as in 'Answer: B'; the first one said: {shown!r}.",
+        mend="raise --max-tokens if it was cut off, ask in another way (--method), or name another model; no results "
+        "were written.",
+    )
 
 
 def _summary(
@@ -190,7 +212,7 @@ def sample_choice_calls(items: Sequence[ChoiceItem], who: Asked) -> list[Request
 
     def hear(request: Request) -> str:
         heard.append(request)
-        return "REPLY: Answer: A"
+        return _FIRST_OPTION
 
     ask = baseline(who.method, ScriptedModel("rehearsal", hear), who.config.sampling).reply
     asyncio.run(ask_all(items, ask, who.config))

@@ -38,6 +38,7 @@ from interalign.evaluation.rows import TurnRow
 from interalign.evaluation.summary import Summary, summarise
 from interalign.llm.account import Account, Budget, RoleUsage
 from interalign.llm.backends import LocalConfig, ScriptedConfig, costs_nothing, label, open_model
+from interalign.llm.endpoint import ADDRESS
 from interalign.llm.offline import resolve_model
 from interalign.llm.prices import Prices, load_prices
 from interalign.messages import Value
@@ -46,7 +47,7 @@ from interalign.pipeline import cautions
 from interalign.pipeline.rehearsed_evaluation import estimate_evaluation
 from interalign.pipeline.setting import Setting, setting_of
 from interalign.pipeline.stopping import GO_ON, Gate, stopping, wrapping
-from interalign.pipeline.tested import BASE, Tested, What, folder_of, tested_models
+from interalign.pipeline.tested import BASE, Tested, What, folder_of, tested_in_words, tested_models
 from interalign.pipeline.work import Work
 from interalign.recipe import Recipe
 from interalign.report.growth import counted
@@ -67,6 +68,8 @@ __all__ = [
 WORLD = "Rule-based users and a rule-based judge, not human beings"
 """What every result of rules says of its users."""
 
+_NAMED_AT = "MODEL@URL in --model, --roles, --user or --judge, or base_url in the recipe"
+
 
 class Evaluation(Value):
     """What `eval/evaluation.json` tells beside the summary."""
@@ -79,6 +82,8 @@ class Evaluation(Value):
     """What the last command used, answers from the journal included."""
     faults: dict[str, int] = Field(default_factory=dict)
     """What was refused or could not be had, by role and check; none of it counts against a model."""
+    asked: dict[str, int] = Field(default_factory=dict)
+    """By those roles, of how many things they were asked for; empty in older files."""
     prompts: dict[str, str] = Field(default_factory=dict)
     """Hashes of the instructions of each role, and of what the methods tell the tested models; empty with rules."""
 
@@ -139,6 +144,7 @@ def evaluate(
     config = work.recipe.benchmark
     tested = tested_models(work.run, work.recipe, models, extra or {})
     people = cases_of(work.run, work.recipe)
+    _tell(work, f"testing: {tested_in_words(tested)}")
     account = _account(work, people, tested, budget, load_prices(prices))
     rows, notes = asyncio.run(_all_rows(work, people, tested, account))
     world = world_of(config)
@@ -258,7 +264,7 @@ async def _all_rows(
     config = work.recipe.benchmark
     # Where nobody is paid, nothing is lost when Ctrl-C stops it at once.
     free = config.by_rules and all(costs_nothing(one.model) for one in tested)
-    work.console.print(_length_told(work, people, tested), style="dim", markup=False, highlight=False, soft_wrap=True)
+    _tell(work, _length_told(work, people, tested))
     async with nullcontext(Gate()) if free else stopping(work.console) as gate:
         bench = _Bench(work, people, account, gate, card(people).version)
         before = {one.name: None if one.elsewhere else _before(bench, one.name, one) for one in tested}
@@ -353,6 +359,10 @@ def _of_other_commands(bench: _Bench, tested: Sequence[Tested]) -> Iterator[tupl
             yield setting, read_jsonl(path.parent / "verdicts.jsonl", TurnRow)
 
 
+def _tell(work: Work, line: str) -> None:
+    work.console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
+
+
 def _length_told(work: Work, people: Sequence[Persona], tested: Sequence[Tested]) -> str:
     """What the progress counts, in a sentence."""
     config = work.recipe.benchmark
@@ -417,7 +427,7 @@ async def _rows(
     if stop is not None:
         raise _stop_told(stop, bench.account, name, len(played), len(cases))
     rows = list(chain.from_iterable(played))
-    _refuse_all_failed(name, rows)
+    _refuse_all_failed(name, rows, bench.config)
     path = verdicts_at(bench.work.run, name)
     # A process that is killed in between leaves no verdicts of one setting beside the mark of another.
     path.unlink(missing_ok=True)
@@ -453,14 +463,19 @@ def _stop_told(stop: StopWork, account: Account, name: str, done: int, of: int) 
     if isinstance(stop, Interrupted):
         # Wanted, so nothing is to be mended.
         return Interrupted(f"{what} {GO_ON[0].upper()}{GO_ON[1:]}")
-    return type(stop)(what, mend=stop.mend)
+    return type(stop)(what, mend=stop.mend and _where_named(stop.mend))
 
 
-def _refuse_all_failed(name: str, rows: Sequence[TurnRow]) -> None:
+def _where_named(text: str) -> str:
+    """What a server's failure says, with the place where this command names servers."""
+    return text.replace(ADDRESS, ADDRESS.replace("base_url", _NAMED_AT))
+
+
+def _refuse_all_failed(name: str, rows: Sequence[TurnRow], config: BenchmarkConfig) -> None:
     # Written down they would count as done, and a server that was only switched off would never be asked again.
     reasons = [row.failure for row in rows if row.failure is not None]
     if reasons and len(reasons) == len(rows):
-        raise ModelError(f"Every turn with {name} failed; the first one said: {reasons[0]}")
+        raise ModelError(f"Every turn with {name} failed; the first one said: {_where_named(reasons[0])}")
     if any(row.verdict for row in rows):
         return
     failed = [
@@ -468,9 +483,11 @@ def _refuse_all_failed(name: str, rows: Sequence[TurnRow]) -> None:
     ]
     unread = f"its answers cannot be read as scores ({most_often(reasons_of(rows, len(rows)))})."
     why = f"the first one said: {failed[0]}" if failed else unread
+    judge = config.roles.judge if config.roles else None
+    freely = "" if judge is not None and judge.free_text else "let it answer in free text (--free-text), "
     raise ModelError(
-        f"The judge has no verdict on any reply of {name}; {why}",
-        mend="name another judge, let it answer in free text (--free-text), or see what it is asked (--show-prompts).",
+        f"The judge has no verdict on any reply of {name}; {_where_named(why)}",
+        mend=f"name another judge, {freely}or see what it is asked (--show-prompts).",
     )
 
 
@@ -491,8 +508,38 @@ def _told(
         turns=config.turns,
         usage=account.rows(),
         faults=dict(sorted(faults.items())),
+        asked=_asked(list(chain.from_iterable(rows.values())), faults),
         prompts=_prompts(config) | {name: one for of in tested for name, one in method_hashes(of.method).items()},
     )
+
+
+def _asked(rows: Sequence[TurnRow], faults: Mapping[str, int]) -> dict[str, int]:
+    """Of how many things each role that has failed was asked for; a user's message that was refused is one of them."""
+    played = [row for row in rows if row.failure is None]
+
+    def times(what: str) -> int:
+        return sum(getattr(row, what) is not None or what in row.missing for row in played)
+
+    counts = {
+        "user": len(played) + sum(count for name, count in faults.items() if name.startswith("user: ")),
+        "checker": len(played),
+        "inducer": len(played),
+        "judge": len(played) + times("swapped"),
+        "helpfulness": times("helpfulness"),
+        "induction": times("induction"),
+        "controls": sum(map(_of_controls, played)),
+    }
+    failed: Counter[str] = Counter()
+    for name, count in faults.items():
+        failed[name.partition(":")[0]] += count
+    # Of a turn that could not be played it is not known what was asked for before.
+    return {role: max(counts.get(role, 0), count) for role, count in sorted(failed.items())}
+
+
+def _of_controls(row: TurnRow) -> int:
+    """The replies of controls that a turn asked for, and the verdicts on those that are there."""
+    verdicts = sum(1 + (one.swapped is not None or "swapped" in one.missing) for one in row.controls.values())
+    return len(row.controls) + verdicts + sum(what.startswith("controls.") for what in row.missing)
 
 
 def _prompts(config: BenchmarkConfig) -> dict[str, str]:

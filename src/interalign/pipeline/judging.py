@@ -37,7 +37,7 @@ from interalign.pipeline.stopping import Gate, stopping
 from interalign.roles.judge import Judge, RuleJudge, SiblingJudge, Verdict
 from interalign.roles.ledger import Ledger
 from interalign.roles.llm.judge import LLMJudge
-from interalign.roles.llm.player import Player, RoleFailure, instructions
+from interalign.roles.llm.player import FREELY, Player, RoleFailure, instructions
 from interalign.roles.llm.script import scripts
 from interalign.roles.responder import ModelResponder
 from interalign.run import RunFolder, read_json, storage_errors, write_json
@@ -86,7 +86,7 @@ class JudgePlan(Value):
     @property
     def instructions(self) -> str:
         """What a rating model is told; empty for the verifiable judge."""
-        return "" if self.model is None else instructions("rater", self.prompt)
+        return "" if self.model is None else instructions("rater" + (FREELY if self.free_text else ""), self.prompt)
 
 
 class DriftHistory(Value):

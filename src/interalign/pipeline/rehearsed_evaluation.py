@@ -58,8 +58,12 @@ def estimate_evaluation(
     return merged(rows)
 
 
-def sample_evaluation_calls(personas: Sequence[Persona], recipe: Recipe) -> dict[str, Request]:
-    """For each role one call, from the last turn of a rehearsal; the tested model's is one for a reply.
+def sample_evaluation_calls(
+    personas: Sequence[Persona], recipe: Recipe, tested: Sequence[Tested]
+) -> tuple[dict[str, Request], dict[str, Request]]:
+    """For each role, and by its name for each tested model, one call, from the last turn of a rehearsal.
+
+    A tested model's is one for a reply, with what its method adds; the judge's is for a verdict on such a reply.
 
     Raises:
         InputError: as `estimate_evaluation`.
@@ -68,8 +72,13 @@ def sample_evaluation_calls(personas: Sequence[Persona], recipe: Recipe) -> dict
     # Beside the conversation the model is asked other things, which are not what it is tested by.
     plain = recipe.benchmark.model_copy(update={"controls": False, "induction_turns": ()})
     calls = _rehearse(cases, recipe, recipe.benchmark, "plain", 0)
-    calls[TESTED] = _rehearse(cases, recipe, plain, "plain", 0)[TESTED]
-    return {role: heard.last for role, heard in calls.items() if heard.last is not None}
+    ordinary = {method: _rehearse(cases, recipe, plain, method, 0) for method in {one.method: 0 for one in tested}}
+    for heard in ordinary.values():
+        # The last of the others is that on a control, under another person's persona.
+        calls["judge"] = heard["judge"]
+    roles = {role: heard.last for role, heard in calls.items() if role != TESTED and heard.last is not None}
+    replies = {one.name: ordinary[one.method][TESTED].last for one in tested}
+    return roles, {name: last for name, last in replies.items() if last is not None}
 
 
 def _estimated(role: str, model: ModelConfig, heard: Heard, scale: float, prices: Prices) -> RoleUsage:

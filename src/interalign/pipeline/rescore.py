@@ -267,7 +267,7 @@ async def _of_model(
         why = f"the first one said: {failed[0]}" if failed else unread
         raise ModelError(
             f"The judge has no verdict on any reply of {name}; {why}",
-            mend="name another judge, or let it answer in free text (--free-text).",
+            mend="name another judge, or let it answer in free text (--free-text), if it does not yet.",
         )
     write_jsonl(path, after)
     return after

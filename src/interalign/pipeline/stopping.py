@@ -73,7 +73,8 @@ class Gate:
         if self._outage is None and (error.lasting or self._failed[name] >= _IN_A_ROW):
             row = "" if error.lasting else f" ({self._failed[name]} calls in a row failed)"
             mend = f"{error.mend.rstrip('.')}; then {GO_ON}" if error.mend else GO_ON
-            self._outage = Outage(f"{error.what.rstrip('.')}{row}.", mend=mend)
+            what = f"{error.what.rstrip('.')}{row}"
+            self._outage = Outage(what if what.endswith("?") else f"{what}.", mend=mend)
             self.shut = True
         if self._outage is not None:
             self.check()

@@ -287,9 +287,9 @@ def _missing(summary: Summary) -> tuple[str, ...]:
         return ()
     each = worst.cases * summary.turns
     total = sum(model.missing for model in summary.models)
+    most = f", most often with {worst.name} ({worst.missing:,} of {each:,})" if len(summary.models) > 1 else ""
     return (
-        f"{total:,} of {each * len(summary.models):,} turns have no verdict, most often with {worst.name} "
-        f"({worst.missing:,} of {each:,}). They are left out, not scored low.",
+        f"{total:,} of {each * len(summary.models):,} turns have no verdict{most}. They are left out, not scored low.",
     )
 
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 
 import numpy as np
 import pytest
@@ -163,6 +164,9 @@ def test_the_table_fits_a_terminal_and_shows_foreign_names_as_they_are() -> None
     Console(file=shown, width=80).print(table(summary))
     lines = shown.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
+    (heads,) = (line for line in lines if "chance" in line)
+    columns = [head.strip() for head in re.split(r"  +", heads.strip())]
+    assert columns == ["group", "n", "chance", "longest", "shortest", "chat", "chat", "gain", "missing"]
     assert "[bold]" in shown.getvalue()
     assert "75" in shown.getvalue()
     assert ChoiceSummary.model_validate_json(summary.model_dump_json()) == summary

@@ -54,6 +54,13 @@ def test_a_judge_that_always_says_the_same_is_warned_of() -> None:
     assert word(found, "pairs in right order").word == "no better than chance"
 
 
+def test_too_few_people_are_told_in_a_whole_sentence() -> None:
+    found = tried(Always(), TrialConfig(items=5, tests=("claims",)))
+    assert warnings(found) == [
+        f"It is not shown to punish {kind} claims about the user: too few to say." for kind in ("undisclosed", "false")
+    ]
+
+
 def test_a_judge_that_likes_length_is_warned_of() -> None:
     assert "It rewards length without content." in warnings(tried(Longer(), TrialConfig(items=36, tests=("length",))))
 

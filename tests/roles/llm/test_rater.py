@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from interalign.messages import Chat, Message
 from interalign.personas.persona import Fact, Persona
 from interalign.roles.judge import Judge, Verdict
 from interalign.roles.ledger import Disclosure, Ledger, Stated
-from interalign.roles.llm.player import Player, RoleFailure, instructions
+from interalign.roles.llm.player import FREELY, Player, RoleFailure, instructions, prompt_hashes
 from interalign.roles.llm.rater import HelpfulnessRater, LLMRater
 from interalign.roles.llm.script import scripts
 from tests.llm.servers import FaultyServer, Reply, completion, error, serving
@@ -115,6 +116,23 @@ def test_the_instructions_ask_for_the_form_and_name_each_tag(role: str) -> None:
     assert all(f'"{field}"' in asked for field in schema["required"])
     tags = ("persona", "disclosed", "chat", "reply")
     assert all((f"<{tag}>" in text) == (f"<{tag}>" in heard.data[0]) for tag in tags)
+
+
+@pytest.mark.parametrize("role", ["rater", "helpfulness"])
+def test_free_text_is_told_to_end_in_a_rating_and_all_before_is_the_same(role: str) -> None:
+    free, plain = instructions(role + FREELY), instructions(role)
+    assert free.endswith("\nRating: N") and "JSON and nothing else" in plain and "JSON and nothing" not in free
+    assert free.rpartition("\n\n")[0] == plain.rpartition("\n\n")[0]
+    assert prompt_hashes({"judge": free})["judge"] != prompt_hashes({"judge": plain})["judge"]
+    assert ("repair_free" in prompt_hashes({"judge": free})) and "repair_free" not in prompt_hashes({"judge": plain})
+
+
+def test_a_file_of_ones_own_is_not_touched_by_free_text(tmp_path: Path) -> None:
+    path = tmp_path / "own.txt"
+    path.write_text("Rate it.\n\nAnswer with JSON.\n", encoding="utf-8")
+    assert (
+        instructions("rater" + FREELY, str(path)) == instructions("rater", str(path)) == "Rate it.\n\nAnswer with JSON."
+    )
 
 
 UNREADABLE = [
@@ -233,7 +251,7 @@ def test_a_free_answer_that_is_not_plain_is_asked_for_once_more_with_the_reason(
     heard = Heard(["Between 3 and 4.", "I'd say 3"])
     assert rated(heard.player, free_text=True) == Verdict(score=3)
     repair = heard.requests[1].messages[-1].content
-    assert "more than one number" in repair and '{"score": 1-5}' in repair and "honest" not in repair
+    assert "more than one number" in repair and "Rating: N" in repair and "JSON" not in repair
     stubborn = Heard(["Between 3 and 4."])
     assert rated(stubborn.player, free_text=True) is None
     assert len(stubborn.requests) == 2

@@ -62,6 +62,18 @@ AFTER_PROSE = [
     "Score: 4. It fits 2 of 3 traits.\nScore: 4",
     "Rating: 4/5. Her 3 cats are named.\nScore: 4",
 ]
+LAST_SENTENCE = [
+    "The reply is fine. Rating: 4",
+    "It suits her well. Score: 4.",
+    "Warm tone but misses the topic, so I give this a 4.",
+    "It does not take up her day, so I give it 4.",
+    "It misses her topic so I give this a four.",
+    "It suits her well. 4/5",
+    "Warm and short but rather dull, 4 out of 5.",
+    "In short, I give this a 4.",
+    "She has 2 cats. Rating: 4",
+    "Score: 4. On reflection it is dull. Rating: 4.",
+]
 JSON = [
     '{"score": 4}',
     '{"score": 4.0, "style": 3, "content": 2, "honest": true}',
@@ -73,7 +85,7 @@ JSON = [
 ]
 
 
-@pytest.mark.parametrize("text", PLAIN + SCALED + LABELLED + LED + REASONED + AFTER_PROSE + JSON)
+@pytest.mark.parametrize("text", PLAIN + SCALED + LABELLED + LED + REASONED + AFTER_PROSE + LAST_SENTENCE + JSON)
 def test_a_score_that_is_said_plainly_is_read(text: str) -> None:
     reading = read_rating(text)
     assert (reading.score, reading.reason) == (4, "")
@@ -198,6 +210,41 @@ def test_anything_else_is_missing_with_the_reason(reason: str, text: str) -> Non
     assert reason in reading.reason
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "3 reasons why",
+        "It is good. 3 reasons why.",
+        "between 3 and 4",
+        "It fits. I'd say between 3 and 4.",
+        "It fits. I give this a 3 or 4.",
+        "It fits. I give this a 3?",
+        "It fits. Score: 7/10",
+        "It fits. Score: 3-4",
+        "not a 5",
+        "It is fine, but not a 5.",
+        "It is fine. I would not give this a 3.",
+        "Score: 3. No, 4.",
+        "Score: 3. No, score: 4.",
+        "I give this a 4. Rating: 3",
+        "I'd say 4.\nScore: 3",
+        "This is a 4/5. Score: 3",
+        "If it were shorter, I would give this a 4.",
+        "The reply says I give this a 5.",
+        'The reply ends with "go on". It is "Score: 5."',
+        "It names 2 cats, so I give it a 3.",
+        "It is warm. Tone, 4/5.",
+        "It is warm. Style score: 4",
+        "It is warm. For style and tone, I give it a 4.",
+        "We meet at noon, so it is 3.",
+        "It fits. At first, I'd say 4.",
+        "It is fine. 3",
+    ],
+)
+def test_prose_whose_score_is_not_plain_is_missing(text: str) -> None:
+    assert read_rating(text).score is None
+
+
 @pytest.mark.parametrize("text", ["7", "4 or 5", "-4", "not 4 but"])
 def test_a_text_in_json_is_read_by_the_same_grammar(text: str) -> None:
     assert read_rating(json.dumps({"score": text})) == read_rating(text)
@@ -216,6 +263,7 @@ def pieces() -> st.SearchStrategy[str]:
 @example(" " * 100_000 + "4x")
 @example("the " * 30_000 + "score")
 @example("(" * 30_000 + "4")
+@example("so, " * 30_000 + "4")
 @example('{"score": ' + "9" * 5_000 + "}")
 def test_any_text_is_one_of_five_scores_or_a_reason(text: str) -> None:
     reading = read_rating(text)

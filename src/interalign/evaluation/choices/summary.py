@@ -198,9 +198,9 @@ def _t(degrees: int) -> float:
 def table(summary: ChoiceSummary) -> Table:
     """The summary for a terminal of 80 columns: one row a group, percentages, intervals below their values."""
     whole = Table.grid()
-    shown = Table(box=HORIZONTALS, padding=0)
-    shown.add_column("group", overflow="fold", min_width=8)
-    for header in ("n", "chance", "longest", "shortest", "no chat", "chat", "gain", "missing"):
+    shown = Table(box=HORIZONTALS, padding=(0, 0, 0, 1), pad_edge=False, show_edge=False)
+    shown.add_column("group", overflow="fold", min_width=5)
+    for header in ("n", "chance", "longest", "shortest", "no\nchat", "chat", "gain", "missing"):
         shown.add_column(header, justify="right", no_wrap=True)
     for index, group in enumerate((summary.overall, *summary.groups)):
         if index == 1:

@@ -339,13 +339,20 @@ def _of_claims(found: ClaimBias | None) -> Iterator[Finding]:
             # The verifiable judge does not know false claims.
             exact=one.exact_rise if one is found.undisclosed else None,
             word=word,
-            warning=None
-            if word.startswith("punishes")
-            else f"It {word.replace('them', f'{one.addition} claims about the user')}.",
+            warning=_of_passing(word, one.addition),
         )
     if found.found.value is not None:
         yield Finding(test="claims", measure="claims named, share", value=found.found, exact=1, word="")
         yield Finding(test="claims", measure="false alarms, share", value=found.false_alarms, exact=0, word="")
+
+
+def _of_passing(word: str, kind: str) -> str | None:
+    """What to warn of where claims of a kind are not shown to be punished."""
+    if word.startswith("punishes"):
+        return None
+    if word.startswith(("lets", "rewards")):
+        return f"It {word.replace('them', f'{kind} claims about the user')}."
+    return f"It is not shown to punish {kind} claims about the user: {word}."
 
 
 def _of_order(found: OrderBias | None) -> Iterator[Finding]:

@@ -29,6 +29,7 @@ from interalign.personas.persona import Persona
 from interalign.run import derive_seed
 
 __all__ = [
+    "FREELY",
     "Form",
     "Player",
     "RoleConfig",
@@ -57,6 +58,8 @@ _REFUSAL = re.compile(
     re.IGNORECASE,
 )
 _POLICIES = frozenset({"tailored", "generic"})
+FREELY = "_free"
+"""Behind the name of a rater who may answer in free text."""
 
 
 class WeightedModel(Value):
@@ -173,7 +176,7 @@ class Player:
         return read, answer.model
 
     async def ask_until_read(
-        self, read: Callable[[str], T], example: str, data: str, seed: int, **wishes: Any
+        self, read: Callable[[str], T], example: str, data: str, seed: int, *, repair: str = "repair", **wishes: Any
     ) -> tuple[T, Answer]:
         """What `read` makes of the answer to one message, after one attempt to mend it, and that answer.
 
@@ -182,6 +185,7 @@ class Player:
             example: The form of the answer, for a model that has missed it.
             data: The message.
             seed: Of the answer.
+            repair: Name of the text that asks once more.
             wishes: See `reply`.
 
         Raises:
@@ -193,8 +197,8 @@ class Player:
         try:
             return read(answer.text), answer
         except Unreadable as problem:
-            repair = packaged("repair").format(problem=problem, form=example)
-        chat = (*chat, Message(role="assistant", content=answer.text), *_one(repair))
+            again = packaged(repair).format(problem=problem, form=example)
+        chat = (*chat, Message(role="assistant", content=answer.text), *_one(again))
         answer = await self.reply(chat, seed, **wishes)
         try:
             return read(answer.text), answer
@@ -310,14 +314,18 @@ def instructions(role: str, path: str | None = None) -> str:
 
     Args:
         role: `user`, `inducer`, `judge`, `rater`, `helpfulness`, or `tailored` and `generic`, who are told what every
-            policy is.
+            policy is. With `FREELY` behind it, the last paragraph, which asks for JSON, asks for a reason and a last
+            line "Rating: N" instead; a file of one's own is not touched.
         path: The file (`RoleConfig.prompt`).
 
     Raises:
         InputError: the file is missing, cannot be read, or is empty.
     """
+    if path is None and role.endswith(FREELY):
+        return "\n\n".join([packaged(role.removesuffix(FREELY)).rpartition("\n\n")[0], packaged("free")])
     if path is None:
         return packaged("policy" if role in _POLICIES else role)
+    role = role.removesuffix(FREELY)
     mend = f"give the {role} a UTF-8 text file with instructions, or none for the package's own."
     try:
         # Some editors begin a file with a byte order mark.
@@ -340,4 +348,6 @@ def packaged(name: str) -> str:
 def prompt_hashes(told: Mapping[str, str]) -> dict[str, str]:
     """Where results come from: for each role its instructions, and for the texts that roles share, 12 hex digits."""
     texts = {**told, "notes": packaged("responder"), "repair": packaged("repair")}
+    if any(text.endswith(packaged("free")) for text in told.values()):
+        texts["repair_free"] = packaged("repair_free")
     return {name: hashlib.sha256(text.encode()).hexdigest()[:12] for name, text in texts.items()}

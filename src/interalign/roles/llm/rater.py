@@ -35,6 +35,7 @@ from interalign.roles.llm.ratings import Reading, read_rating, weighted_score
 __all__ = ["HelpfulnessRater", "LLMRater"]
 
 _NO_SCORE = "no whole number from 1 to 5"
+_FREE = "Rating: N, where N is 1, 2, 3, 4 or 5"
 _ALTERNATIVES = 5
 """How many tokens are wished for: as many as there are scores, which every server gives that gives any."""
 
@@ -64,8 +65,9 @@ class LLMRater:
         weighted: Whether a score is the mean of the five, weighted by how likely the model held each, where its server
             tells that (see `ratings.weighted_score`); a score whose chances are not told stands as it was said.
         free_text: For judges that write as they like: an answer that is no JSON of the form is read by the grammar of
-            `ratings`, no schema is sent, and what is asked for after an answer that cannot be read is a score only. A
-            verdict that was read so has no parts.
+            `ratings`, no schema is sent, and what is asked for after an answer that cannot be read is a reason and a
+            line "Rating: N". A verdict that was read so has no parts. Its player's instructions are those of
+            `instructions("rater_free")`.
     """
 
     def __init__(self, player: Player, weighted: bool = False, free_text: bool = False) -> None:
@@ -128,10 +130,12 @@ class _Asking(Generic[F]):
     async def rated(self, data: str, seed: int) -> _Rated[F]:
         """What the answer says; raises RoleFailure when it could not be read."""
         read: Callable[[str], _Rated[F]] = partial(_read_freely if self._free_text else _read, self._form)
-        example = _Scored.example if self._free_text else self._form.example
+        example, repair = (_FREE, "repair_free") if self._free_text else (self._form.example, "repair")
         schema = None if self._free_text else schema_of(self._form)
         wished = _ALTERNATIVES if self._weighted else 0
-        said, answer = await self._player.ask_until_read(read, example, data, seed, schema=schema, top_logprobs=wished)
+        said, answer = await self._player.ask_until_read(
+            read, example, data, seed, repair=repair, schema=schema, top_logprobs=wished
+        )
         weighted = _weighted(answer) if self._weighted else None
         return said if weighted is None else said._replace(score=weighted)
 

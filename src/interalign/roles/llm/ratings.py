@@ -4,6 +4,7 @@ What always holds: a score is read only where the text gives one, and no more th
 knows. Everything else is missing, with the reason; nothing stands in for it.
 
     answer  = [lead] [label] number [scale] [reason]  |  prose, then as the last line (lead | label) number [scale]
+            | prose, then as the last sentence, or as its last clause, (lead | label) number [scale] or number "/5"
     lead    = "I'd say", "I would give it a", "I rate this reply", "This deserves a", "It's a", ...
     label   = "score", "rating", "grade", "result", "verdict", "overall", also as in "my final score";
               then ":", "=", " - ", "is", "of" or nothing
@@ -14,6 +15,10 @@ knows. Everything else is missing, with the reason; nothing stands in for it.
               word for a number, which may be none ("One, ..."), "because" and "since" only
 
     JSON    = one object with "score" (or "rating"): a number, or a text of this grammar, and no number beside it
+
+So "It suits her. Rating: 3", "It misses the topic, so I give this a 3." and "Warm and short, but dull, 3 out of 5."
+give a score. A last clause begins behind ",", ";", a dash or "so"; its sentence names no other number, quotes nobody
+and is no condition. Where prose states two different scores ("Score: 3. No, score: 4."), there is none.
 
 Emphasis, quotation marks and square brackets count for nothing, nor does "on a scale from 1 to 5".
 """
@@ -54,6 +59,33 @@ _VALUE = rf"(?:(?P<digit>[1-5])(?:\.0+)?|(?P<word>{'|'.join(_WORDS)})(?!\w))"
 _NUMBER = rf"{_GAP}(?:an? )?[('‘]?{_VALUE}[)'’]?(?P<scale>{_SCALE})?{_END}"
 _RATING = re.compile(rf"{_GAP}(?P<lead>{_LEAD})?{_GAP}(?:an? )?(?P<label>{_LABEL})?{_NUMBER}", re.IGNORECASE)
 _LABELLED = re.compile(rf"\b{_LABEL}{_GAP}\(?(\d[\d.,/]*|{'|'.join(_WORDS)})", re.IGNORECASE)
+
+_OF_FIVE = r" ?\(?(?:/ ?5|(?:out )?of (?:5|five))\)?"
+_STATED = re.compile(
+    rf"\b(?:{_LEAD}|{_LABEL}){_NUMBER.replace('?P<digit>', '').replace('?P<word>', '').replace('?P<scale>', '')}"
+    rf"|\b(?:\d[\d.,]*|{'|'.join(_WORDS)}){_OF_FIVE}(?!\w)",
+    re.IGNORECASE,
+)
+_SENTENCE = re.compile(r"[.!?][ \n]|\n")
+_CLAUSE = re.compile(
+    r"(?: ?[,;–—]| - )?[ \n]?\b(?:and so|so|thus|hence|therefore)\b,?[ \n]|(?: ?[,;–—]| -) ?(?:(?:and|but|overall,?) )?"
+)
+_SUMMING_UP = re.compile(
+    r"[ \n]?(?:overall|so|thus|hence|therefore|in (?:short|sum|total|conclusion)|all in all|to sum up)", re.IGNORECASE
+)
+_OF_A_PART = re.compile(r"[ \n]?(?:for|in|on|regarding|as|style|content|tone|manner|honesty)\b", re.IGNORECASE)
+_UNSURE = re.compile(
+    r"^[ \n]?(?:had|were|should)\b|\b(?:if|unless|until|otherwise|normally|usually|initially|first|maybe|perhaps"
+    r"|possibly|probably|almost|nearly|might|could|unsure|between|says?(?<!say)|said|claim(?:s|ed)?|ask(?:s|ed|ing)?|writes?|wrote"
+    r"|states?|stated|tells?|told|call(?:s|ed)?)\b",
+    re.IGNORECASE,
+)
+_SHORTENED = re.compile(r"\b(?:e\.g|i\.e|vs|cf|approx)\.$", re.IGNORECASE)
+_QUOTES = frozenset('"“”„«»')
+_LONGEST_CLAUSE = 120
+"""Characters; no rating of this grammar is longer, and no text is looked at over and over."""
+_LEAST_PROSE = 3
+"""Words before a clause, so that no part of a score is taken for it ("Tone, 4/5")."""
 
 _NO_MORE = re.compile(r"[ \n]?[.!]*[ \n]?")
 _CAUSE = re.compile(r"[ \n]?(?:because|since)\b", re.IGNORECASE)
@@ -162,7 +194,7 @@ def _plain(text: str) -> _Plain:
 def _read_prose(text: str) -> Reading:
     # Blanked before white space is, so that nothing moves.
     plain, origin = _plain(_LEGEND.sub(lambda legend: " " * len(legend[0]), text))
-    found = _whole(plain) or _last_line(plain)
+    found = _whole(plain) or _last_line(plain) or _last_sentence(plain, text, origin)
     if found is None:
         return Reading(reason=_why(text))
     return Reading(score=_score(found), at=origin[found.start("digit")] if found["digit"] else None)
@@ -186,10 +218,57 @@ def _last_line(plain: str) -> re.Match[str] | None:
     found = _RATING.match(plain, begin)
     if found is None or not (found["lead"] or found["label"]) or not _NO_MORE.fullmatch(plain, found.end()):
         return None
-    score = _score(found)
+    return found if _none_but(_score(found), plain, begin) else None
+
+
+def _last_sentence(plain: str, text: str, origin: Sequence[int]) -> re.Match[str] | None:
+    """The rating that is the last sentence or its last clause, where nothing makes it doubtful."""
+    end = len(plain.rstrip().rstrip(".!"))
+    begin = max((found.end() for found in _SENTENCE.finditer(plain, 0, end)), default=0)
+    if _SHORTENED.search(plain[:begin].rstrip()) or _UNSURE.search(plain[begin:end]):
+        return None
+    if begin >= end or not _QUOTES.isdisjoint(text[origin[begin] :]):
+        return None
+    starts = [begin, *_clauses(plain, begin, end)]
+    found = next((one for start in starts if (one := _stated_last(plain, start))), None)
+    if found is None or _OTHER_NUMBER.search(plain, begin, found.start()):
+        return None
+    return found if _none_but(_score(found), plain, begin) else None
+
+
+def _clauses(plain: str, begin: int, end: int) -> list[int]:
+    """Where a last clause may begin: behind some prose of no part of the score, or behind words that sum up."""
+    marks = [mark for mark in _CLAUSE.finditer(plain, begin, end) if mark.end() >= end - _LONGEST_CLAUSE]
+    before = [plain[begin : mark.start()] for mark in marks]
+    return [
+        mark.end()
+        for mark, prose in zip(marks, before, strict=True)
+        if _SUMMING_UP.fullmatch(prose) or (len(prose.split()) >= _LEAST_PROSE and not _OF_A_PART.match(prose))
+    ]
+
+
+def _stated_last(plain: str, start: int) -> re.Match[str] | None:
+    found = _RATING.match(plain, start)
+    if found is None or not _NO_MORE.fullmatch(plain, found.end()):
+        return None
+    lead = (found["lead"] or "").lower()
+    if lead.endswith((" is", "'s", "’s")) and not found["scale"] and " a" not in plain[found.end("lead") : found.end()]:
+        # "It is 3" may be the time.
+        return None
+    scaled = found["scale"] is not None and re.match(_OF_FIVE, found["scale"], re.IGNORECASE)
+    return found if lead or found["label"] or scaled else None
+
+
+def _none_but(score: int, plain: str, end: int) -> bool:
+    """Whether no other score than this one is stated before a place."""
     same = {f"{score}", f"{score}/5", *(word for word, number in _WORDS.items() if number == score)}
-    before = {one[1].rstrip(".,").lower() for one in _LABELLED.finditer(plain, 0, begin)}
-    return found if before <= same else None
+    labelled = {one[1].rstrip(".,").lower() for one in _LABELLED.finditer(plain, 0, end)}
+    values = "|".join(_WORDS)
+    stated = {
+        re.findall(rf"\d[\d.]*|\b(?:{values})\b", re.sub(rf"{_OF_FIVE}(?: \w+)?$", "", one[0]), re.IGNORECASE)[-1]
+        for one in _STATED.finditer(plain, 0, end)
+    }
+    return labelled <= same and {one.lower().removesuffix(".0").rstrip(".") for one in stated} <= same
 
 
 def _score(found: re.Match[str]) -> int:

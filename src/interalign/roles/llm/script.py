@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from interalign.llm.model import Request, call_key
 from interalign.llm.scripted import ScriptedModel
-from interalign.roles.llm.player import packaged
+from interalign.roles.llm.player import FREELY, packaged
 
 __all__ = ["scripts"]
 
@@ -74,7 +74,8 @@ def scripts() -> dict[str, ScriptedModel]:
         "rater": _rater,
         "helpfulness": _helpfulness,
     }
-    return {role: _scripted(f"scripted {role}", play) for role, play in plays.items()}
+    scripted = {role: _scripted(f"scripted {role}", play) for role, play in plays.items()}
+    return {**scripted, **{role + FREELY: scripted[role] for role in ("rater", "helpfulness")}}
 
 
 def _scripted(name: str, play: Callable[[Request, Random], str]) -> ScriptedModel:
