@@ -25,10 +25,11 @@ from tests.simulation.faulty_roles import REFUSAL, RoleServer, journalled_calls,
 pytestmark = pytest.mark.slow
 
 Run = Callable[..., tuple[int, str]]
-TURNS = 4
+TURNS = 5
 CASES = 6
-# A user, an inducer, a model and a judge each turn; the swapped persona; three controls once; induction once.
-CALLS = 5 * TURNS + 6 + 2
+# A user, an inducer, a model and a judge each turn, who also looks with the swapped persona; three controls once, one of
+# them for the other person as well; induction once.
+CALLS = 5 * TURNS + 7 + 2
 
 
 @pytest.fixture
@@ -125,7 +126,8 @@ def test_a_budget_stops_and_a_larger_one_goes_on(evaluate: Run, tmp_path: Path) 
         code, said = evaluate(run, server, "--budget", "40000 tokens")
         assert code == 10, said
         assert "The budget of 40,000 tokens is spent" in said and "raise --budget" in said
-        assert "Of mine, " in said and "of 7 conversations" in said
+        # Repeats wait until all first conversations are there.
+        assert "Of mine, " in said and f"of {CASES} conversations" in said
         assert not (run.eval / "mine").exists()
         kept = len(journalled_calls(run))
         assert len(server.bodies) == calls + kept
