@@ -27,8 +27,8 @@ pytestmark = pytest.mark.slow
 Run = Callable[..., tuple[int, str]]
 TURNS = 5
 CASES = 6
-# A user, an inducer, a model and a judge each turn, who also looks with the swapped persona; once three controls, one of
-# them for the other person as well, and induction.
+# A user, an inducer, a model and a judge each turn, who also looks with the swapped persona; once three controls, one
+# of them for the other person as well, and induction.
 CALLS = 5 * TURNS + 7 + 2
 
 
