@@ -24,7 +24,7 @@ from interalign.llm.inspect import InspectConfig
 from interalign.personas.compose import WorldConfig, compose_personas
 from interalign.personas.persona import Persona
 from interalign.personas.seeds import seeds
-from interalign.pipeline.evaluate import WORLD, Evaluation
+from interalign.pipeline.record import WORLD, Evaluation
 from interalign.recipe import Recipe, load_recipe
 from interalign.run import read_json, read_jsonl, write_jsonl
 from tests.cli.commands import Done, interalign

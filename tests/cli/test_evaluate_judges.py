@@ -18,7 +18,7 @@ from interalign.evaluation.rows import TurnRow
 from interalign.evaluation.summary import Summary
 from interalign.llm.endpoint import EndpointConfig
 from interalign.personas.compose import WorldConfig, compose_personas
-from interalign.pipeline.evaluate import Evaluation
+from interalign.pipeline.record import Evaluation
 from interalign.recipe import load_recipe
 from interalign.run import read_json, read_jsonl, write_jsonl, write_text
 from tests.cli.commands import Done, interalign

@@ -21,7 +21,8 @@ from interalign.llm.prices import load_prices
 from interalign.personas.compose import WorldConfig, compose_personas
 from interalign.personas.persona import Persona
 from interalign.personas.seeds import seeds
-from interalign.pipeline.evaluate import Evaluation, evaluate, verdicts_at
+from interalign.pipeline.evaluate import evaluate, verdicts_at
+from interalign.pipeline.record import Evaluation
 from interalign.pipeline.rehearsed_evaluation import estimate_evaluation
 from interalign.pipeline.setting import Setting
 from interalign.pipeline.tested import tested_models as models_of

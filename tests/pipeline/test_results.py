@@ -11,7 +11,7 @@ from interalign.evaluation.benchmark import EnvironmentRoles
 from interalign.evaluation.cases import card
 from interalign.llm.backends import LocalConfig, ScriptedConfig
 from interalign.llm.model import Sampling
-from interalign.pipeline.evaluate import Evaluation
+from interalign.pipeline.record import Evaluation
 from interalign.pipeline.rescore import rescore
 from interalign.pipeline.results import JudgedAnew, judge_in_words, read_results, read_summary, rescored_at
 from interalign.pipeline.work import Work

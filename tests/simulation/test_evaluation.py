@@ -16,7 +16,7 @@ import pytest
 
 from interalign.evaluation.rows import TurnRow
 from interalign.evaluation.summary import Summary
-from interalign.pipeline.evaluate import Evaluation
+from interalign.pipeline.record import Evaluation
 from interalign.run import RunFolder, read_json, read_jsonl, write_jsonl
 from tests.cli.commands import interalign
 from tests.llm.servers import Reply, error, in_a_thread

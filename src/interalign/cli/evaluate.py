@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from interalign.conversations.environment import EnvironmentRoles
     from interalign.evaluation.summary import Summary
     from interalign.llm.backends import ModelConfig
-    from interalign.pipeline.evaluate import Evaluation
+    from interalign.pipeline.record import Evaluation
     from interalign.pipeline.tested import Tested
     from interalign.pipeline.work import Work
     from interalign.recipe import Recipe
@@ -182,8 +182,8 @@ def _evaluate(
     work: Work, names: Sequence[str], extra: Mapping[str, ModelConfig], budget: Any, prices: Path | None
 ) -> None:
     from interalign.conversations.environment import ROLES, TESTED
-    from interalign.pipeline.evaluate import Evaluation
     from interalign.pipeline.evaluate import evaluate as judge
+    from interalign.pipeline.record import Evaluation
     from interalign.run import read_json
 
     summary = judge(work, names, extra, budget=budget, prices=prices)

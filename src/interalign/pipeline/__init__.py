@@ -26,8 +26,9 @@ from interalign.llm.offline import resolve_model
 from interalign.llm.prices import load_prices
 from interalign.personas.compose import compose_personas
 from interalign.personas.persona import Persona
-from interalign.pipeline.evaluate import WORLD, Evaluation, evaluate, people_of, verdicts_at
+from interalign.pipeline.evaluate import evaluate, people_of, verdicts_at
 from interalign.pipeline.online import train_iterated, train_online
+from interalign.pipeline.record import WORLD, Evaluation
 from interalign.pipeline.results import judge_in_words
 from interalign.pipeline.simulate import is_unfinished, simulate
 from interalign.pipeline.tested import BASE, TRAINED

@@ -8,18 +8,14 @@ same command plays the cases again, from the journal, and goes on with the other
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
-from pydantic import Field
-
-from interalign.conversations.environment import TESTED, Environment, open_test, prompts_of, roles_of
+from interalign.conversations.environment import TESTED, Environment, open_test
 from interalign.errors import BudgetSpent, InputError, Interrupted, ModelError, StopWork
-from interalign.evaluation.baselines import prompt_hashes as method_hashes
 from interalign.evaluation.benchmark import (
     CONTROLS,
     PACKAGED,
@@ -31,19 +27,18 @@ from interalign.evaluation.benchmark import (
     line_up,
     play_cases,
 )
-from interalign.evaluation.cases import CaseCard, card, read_cases, refuse_leaks
-from interalign.evaluation.controls import COUNTERFACTUALS
+from interalign.evaluation.cases import card, read_cases, refuse_leaks
 from interalign.evaluation.missing import most_often, reasons_of
 from interalign.evaluation.rows import TurnRow
 from interalign.evaluation.summary import Summary, summarise
-from interalign.llm.account import Account, Budget, RoleUsage
-from interalign.llm.backends import LocalConfig, ScriptedConfig, costs_nothing, label, open_model
+from interalign.llm.account import Account, Budget
+from interalign.llm.backends import LocalConfig, ScriptedConfig, costs_nothing, open_model
 from interalign.llm.endpoint import ADDRESS
 from interalign.llm.offline import resolve_model
 from interalign.llm.prices import Prices, load_prices
-from interalign.messages import Value
 from interalign.personas.persona import Persona
 from interalign.pipeline import cautions
+from interalign.pipeline.record import prompts_used, recorded, world_of
 from interalign.pipeline.rehearsed_evaluation import estimate_evaluation
 from interalign.pipeline.setting import Setting, setting_of
 from interalign.pipeline.stopping import GO_ON, Gate, stopping, wrapping
@@ -51,41 +46,17 @@ from interalign.pipeline.tested import BASE, Tested, What, folder_of, tested_in_
 from interalign.pipeline.work import Work
 from interalign.recipe import Recipe
 from interalign.report.growth import counted
-from interalign.roles.llm.player import RoleConfig, instructions, packaged, prompt_hashes
 from interalign.roles.user import refuse_unplayable
 from interalign.run import RunFolder, read_json, read_jsonl, write_json, write_jsonl
 
 __all__ = [
-    "WORLD",
-    "Evaluation",
     "cases_of",
     "evaluate",
     "people_of",
     "verdicts_at",
-    "world_of",
 ]
 
-WORLD = "Rule-based users and a rule-based judge, not human beings"
-"""What every result of rules says of its users."""
-
 _NAMED_AT = "MODEL@URL in --model, --roles, --user or --judge, or base_url in the recipe"
-
-
-class Evaluation(Value):
-    """What `eval/evaluation.json` tells beside the summary."""
-
-    world: str
-    cases: CaseCard
-    """The people in figures; `version` is the same for the same people."""
-    turns: int
-    usage: tuple[RoleUsage, ...] = ()
-    """What the last command used, answers from the journal included."""
-    faults: dict[str, int] = Field(default_factory=dict)
-    """What was refused or could not be had, by role and check; none of it counts against a model."""
-    asked: dict[str, int] = Field(default_factory=dict)
-    """By those roles, of how many things they were asked for; empty in older files."""
-    prompts: dict[str, str] = Field(default_factory=dict)
-    """Hashes of the instructions of each role, and of what the methods tell the tested models; empty with rules."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +84,7 @@ class _Bench:
 
     def setting(self, name: str, tested: Tested | None) -> Setting:
         """What the verdicts of a model or a control are made by now."""
-        return setting_of(name, tested, self.config, self.version, _prompts(self.config), self.work.recipe.seed)
+        return setting_of(name, tested, self.config, self.version, prompts_used(self.config), self.work.recipe.seed)
 
 
 def evaluate(
@@ -159,7 +130,7 @@ def evaluate(
     ).model_copy(update={"notes": notes})
     if config.cases is not None:
         write_jsonl(_cases_at(work.run), people)
-    write_json(work.run.eval / "evaluation.json", _told(config, world, people, tested, rows, account))
+    write_json(work.run.eval / "evaluation.json", recorded(config, world, people, tested, rows, account))
     write_json(work.run.eval / "summary.json", summary)
     return summary
 
@@ -217,20 +188,6 @@ def verdicts_at(run: RunFolder, name: str) -> Path:
 
 def _setting_at(run: RunFolder, name: str) -> Path:
     return verdicts_at(run, name).with_name("setting.json")
-
-
-def world_of(config: BenchmarkConfig) -> str:
-    """Whose users and whose judge the numbers come from, in a few words."""
-    roles = config.roles
-    if roles is None or config.by_rules:
-        return WORLD
-    user = f"Users played by {_labels(roles.user)}" if roles.user else "Rule-based users"
-    judge = f"judged by {_labels(roles.judge)}" if roles.judge else "judged by rules"
-    return f"{user}, {judge}, not human beings"
-
-
-def _labels(role: RoleConfig | None) -> str:
-    return ", ".join(dict.fromkeys(label(one.model) for one in role.models)) if role else ""
 
 
 def _cases_at(run: RunFolder) -> Path:
@@ -489,66 +446,3 @@ def _refuse_all_failed(name: str, rows: Sequence[TurnRow], config: BenchmarkConf
         f"The judge has no verdict on any reply of {name}; {_where_named(why)}",
         mend=f"name another judge, {freely}or see what it is asked (--show-prompts).",
     )
-
-
-def _told(
-    config: BenchmarkConfig,
-    world: str,
-    people: Sequence[Persona],
-    tested: Sequence[Tested],
-    rows: Mapping[str, Sequence[TurnRow]],
-    account: Account,
-) -> Evaluation:
-    faults = Counter(
-        f"{fault.role}: {fault.check}" for of_model in rows.values() for row in of_model for fault in row.faults
-    )
-    return Evaluation(
-        world=world,
-        cases=card(people),
-        turns=config.turns,
-        usage=account.rows(),
-        faults=dict(sorted(faults.items())),
-        asked=_asked(list(chain.from_iterable(rows.values())), faults),
-        prompts=_prompts(config) | {name: one for of in tested for name, one in method_hashes(of.method).items()},
-    )
-
-
-def _asked(rows: Sequence[TurnRow], faults: Mapping[str, int]) -> dict[str, int]:
-    """Of how many things each role that has failed was asked for; a user's message that was refused is one of them."""
-    played = [row for row in rows if row.failure is None]
-
-    def times(what: str) -> int:
-        return sum(getattr(row, what) is not None or what in row.missing for row in played)
-
-    counts = {
-        "user": len(played) + sum(count for name, count in faults.items() if name.startswith("user: ")),
-        "checker": len(played),
-        "inducer": len(played),
-        "judge": len(played) + times("swapped"),
-        "helpfulness": times("helpfulness"),
-        "induction": times("induction"),
-        "controls": sum(map(_of_controls, played)),
-    }
-    failed: Counter[str] = Counter()
-    for name, count in faults.items():
-        failed[name.partition(":")[0]] += count
-    # Of a turn that could not be played it is not known what was asked for before.
-    return {role: max(counts.get(role, 0), count) for role, count in sorted(failed.items())}
-
-
-def _of_controls(row: TurnRow) -> int:
-    """The replies of controls that a turn asked for, and the verdicts on those that are there."""
-    verdicts = sum(1 + (one.swapped is not None or "swapped" in one.missing) for one in row.controls.values())
-    return len(row.controls) + verdicts + sum(what.startswith("controls.") for what in row.missing)
-
-
-def _prompts(config: BenchmarkConfig) -> dict[str, str]:
-    """Hashes of what the roles are told, and of what the tested models are told beside the conversation."""
-    played = roles_of(config.roles, helpfulness=config.helpfulness)
-    if not played:
-        return {}
-    files = prompts_of(played)
-    told = {role: instructions(files[role], one.prompt) for role, one in played.items()}
-    beside = [control.prompt for control in COUNTERFACTUALS.values()] if config.controlled_turns else []
-    beside += ["induce"] if config.induced_turns else []
-    return prompt_hashes({**told, **{name: packaged(name) for name in beside}})

@@ -33,7 +33,8 @@ from interalign.llm.prices import Prices, load_prices
 from interalign.messages import Value
 from interalign.personas.persona import Persona
 from interalign.pipeline.cautions import of_the_judge
-from interalign.pipeline.evaluate import people_of, verdicts_at, world_of
+from interalign.pipeline.evaluate import people_of, verdicts_at
+from interalign.pipeline.record import world_of
 from interalign.pipeline.rehearsal import REHEARSED, Heard, estimated, overheard
 from interalign.pipeline.results import RULES, JudgedAnew, judge_in_words, rescored_at
 from interalign.pipeline.setting import Setting

@@ -12,7 +12,8 @@ from interalign.evaluation.compare import Results
 from interalign.evaluation.rows import TurnRow
 from interalign.evaluation.summary import Summary
 from interalign.messages import Value
-from interalign.pipeline.evaluate import Evaluation, people_of, verdicts_at
+from interalign.pipeline.evaluate import people_of, verdicts_at
+from interalign.pipeline.record import Evaluation
 from interalign.pipeline.setting import RULES, judge_in_words, sampling_in_words
 from interalign.recipe import Recipe, load_recipe
 from interalign.run import RunFolder, read_json, read_jsonl
