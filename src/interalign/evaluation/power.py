@@ -24,6 +24,7 @@ from interalign.errors import InputError
 from interalign.evaluation.crossed import DOUBT
 from interalign.evaluation.statistics import students
 from interalign.evaluation.summary import Summary
+from interalign.evaluation.tables import stacked
 from interalign.messages import Value
 
 __all__ = ["RULE_BASED", "Design", "Plan", "Spreads", "plan", "plan_table", "power_of", "smallest_shown", "spreads_of"]
@@ -274,12 +275,7 @@ def plan_table(planned: Plan) -> Table:
     parts += [Text(sentence) for sentence in _never_enough(planned.designs)]
     parts.append(Text(_of_packaged(planned)))
     parts.append(Text(_told(planned.spreads), style="dim"))
-    whole = Table.grid()
-    for place, part in enumerate(parts):
-        if place:
-            whole.add_row("")
-        whole.add_row(part)
-    return whole
+    return stacked(parts)
 
 
 def _aim(planned: Plan) -> Text:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import TypeAlias
@@ -28,7 +28,7 @@ from interalign.evaluation.notation import (
 from interalign.evaluation.statistics import Estimate
 from interalign.evaluation.summary import ModelSummary, PairDifference, Summary
 
-__all__ = ["footnote", "markdown", "table"]
+__all__ = ["footnote", "markdown", "stacked", "table"]
 
 _IS_BASELINE = "baseline"
 _UNTRAINED = "base"
@@ -61,6 +61,11 @@ def table(summary: Summary, width: int = 80) -> Table:
     parts += [Text(model.red, style="bold red") for model in summary.models if model.red]
     parts += [Text(note, style="yellow") for note in _notes(summary)]
     parts += [_legend(summary, grids), Text(footnote(summary), style="dim")]
+    return stacked(parts)
+
+
+def stacked(parts: Iterable[RenderableType]) -> Table:
+    """Parts below each other, with an empty line between."""
     whole = Table.grid()
     for place, part in enumerate(parts):
         if place:
