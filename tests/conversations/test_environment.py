@@ -86,6 +86,6 @@ def test_judges_take_their_own_settings() -> None:
         "judge": "rater_free",
         "helpfulness": "helpfulness_free",
     }
-    assert prompts_of({"judge": SCRIPTED.judge}) == prompts_of(["judge"]) == {"judge": "rater"}
+    assert prompts_of({"judge": SCRIPTED.judge}) == {"judge": "rater"}
     cast, _ = opened(EnvironmentRoles(judge=judge))
     assert isinstance(cast.judge, LLMRater)

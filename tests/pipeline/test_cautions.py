@@ -71,5 +71,5 @@ def test_a_model_in_this_process_is_known_by_its_weights(tmp_path: Path) -> None
 
 def test_what_a_budget_left_of_the_noise_is_counted() -> None:
     some, none = of_the_noise([("mine", 3, 10), ("yours", 0, 1)])
-    assert some.startswith("The noise floor of mine rests on 3 of 10 repeats") and "budget was spent" in some
+    assert some.startswith("The noise floor of mine rests on 3 of 10 repeats") and "a larger budget" in some
     assert none.startswith("The noise floor of yours was not measured: none of its 1 repeat")

@@ -20,7 +20,7 @@ from interalign.training.packing import Example
 from interalign.training.tokens import tree_segments
 from interalign.training.train import DpoConfig, SftConfig, TrainConfig, train
 from interalign.training.tree_trainer import collate
-from interalign.training.weights import LoraSettings, Quantization, load_trainable, mixed_precision
+from interalign.training.weights import LoraSettings, Quantization, load_trainable, prepare_mixed_precision
 from tests.training.tiny import SYSTEM
 
 IDS = torch.arange(3, 40)[None]
@@ -60,7 +60,7 @@ def test_float32_weights_learn_alike_from_products_in_bfloat16(
         for name, weight in trained(model).items():
             # The second matrix of an adapter is zero at first, and nothing reaches the one before it.
             weight.data += 0.01 * torch.randn(weight.shape) * ("lora_B" in name)
-        computed_in = mixed_precision(model, settings)
+        computed_in = prepare_mixed_precision(model, settings)
         assert computed_in is (torch.bfloat16 if dtype == "bfloat16" else None)
         sequence = collate([Example(0, tuple(tree_segments(trees[0], [0, 1], SYSTEM, tokenizer)), (1,))])
         score_targets(model, sequence, computed_in=computed_in).logps.sum().backward()

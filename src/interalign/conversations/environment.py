@@ -6,7 +6,7 @@ goes with them only; a language model may judge either.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -135,13 +135,16 @@ def roles_of(roles: EnvironmentRoles | None, *, helpfulness: bool = False) -> di
     return {name: config for name, config in played.items() if config is not None}
 
 
-def prompts_of(played: Iterable[str]) -> dict[str, str]:
-    """The name of each role's instructions and script; where configurations are given, a judge's own way to answer."""
-    configs = played if isinstance(played, Mapping) else {}
+def prompts_of(played: Mapping[str, RoleConfig]) -> dict[str, str]:
+    """The name of each role's instructions and script, in a judge's own way to answer."""
     return {
-        role: _PROMPTS.get(role, role) + (FREELY if getattr(configs.get(role), "free_text", False) else "")
-        for role in played
+        role: _PROMPTS.get(role, role) + (FREELY if answers_freely(config) else "") for role, config in played.items()
     }
+
+
+def answers_freely(config: RoleConfig) -> bool:
+    """Whether it is a judge that answers in free text."""
+    return isinstance(config, JudgeConfig) and config.free_text
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from types import UnionType
 from typing import Literal, NamedTuple, TypeAlias, Union, get_args, get_origin
 
 from interalign.errors import InputError, MissingExtra
-from interalign.evaluation.notation import number, on_one_line, shown_turns
+from interalign.evaluation.notation import interval, number, on_one_line, shown_turns
 from interalign.evaluation.statistics import Estimate, PairEstimates, holm
 from interalign.evaluation.summary import Kind, ModelSummary, Summary
 from interalign.evaluation.tables import footnote, markdown
@@ -245,7 +245,7 @@ def _said_of(best: Sequence[str | None]) -> list[str]:
 def _interval(column: _Column, estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
         return ""
-    return " to ".join(number(end, column.digits, signed=column.signed) for end in (estimate.low, estimate.high))
+    return interval(estimate.low, estimate.high, column.digits, signed=column.signed)
 
 
 def as_latex(summary: Summary) -> str:

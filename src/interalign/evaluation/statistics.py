@@ -13,7 +13,7 @@ So the draws of every mean, rate, slope and difference keep their shape and get 
 statistic, and the tails of Student's distribution with its degrees of freedom, by the transformation of Wallace,
 "Bounds on normal approximations to Student's and the chi-square distributions" (Annals of Mathematical Statistics 30,
 1959). The intervals are percentiles of these draws, of 95 %. In simulations of 20 profiles x 5 personalities they cover
-the truth in 93 to 97.5 % (see the tests); with fewer than five clusters that differ much they cover less.
+the truth in 93 to 97 % (see the tests); with fewer than five clusters that differ much they cover less.
 
 What is no smooth function of the scores is made of draws that have been spread so, as the order of models is of those
 of their differences (see `ranking`). R2 and N-IR are skewed and bounded: they are taken from curves that are spread

@@ -14,6 +14,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from interalign.evaluation.compare import differing_turns
 from interalign.evaluation.legend import meanings
 from interalign.evaluation.measures import IMPERSONAL, Bounds
 from interalign.evaluation.notation import (
@@ -296,7 +297,7 @@ def _pair_grid(summary: Summary) -> _Grid:
 
 def _turns_that_differ(pair: PairDifference) -> str:
     """How many turns differ, corrected for their number, out of all."""
-    return f"{sum(turn.p is not None and turn.p < 0.05 for turn in pair.al)}/{len(pair.al)}"
+    return f"{len(differing_turns(pair))}/{len(pair.al)}"
 
 
 def _counterfactual_grid(summary: Summary) -> _Grid:
@@ -353,13 +354,13 @@ def _between(bounds: Bounds | None, *, signed: bool = False) -> str:
     return interval(bounds.low, bounds.high, signed=signed)
 
 
-def _terminal_table(grid: _Grid, first: int | None = None) -> Table:
+def _terminal_table(grid: _Grid) -> Table:
     terminal = Table(box=HORIZONTALS, show_edge=False, pad_edge=False, padding=(0, 0, 0, _GAP - 1))
-    longest = first or (_LONGEST_NAME if grid.first == "model" else None)
+    longest = _LONGEST_NAME if grid.first == "model" else None
     terminal.add_column(grid.first, max_width=longest, overflow="fold")
     for header in grid.headers:
         # Text, because a name with square brackets is not markup.
-        terminal.add_column(Text(header), justify="right", no_wrap=first is None)
+        terminal.add_column(Text(header), justify="right", no_wrap=True)
     for row in grid.rows:
         if row.below:
             terminal.add_section()

@@ -90,9 +90,9 @@ def keep_freed_memory() -> None:
     """
     if _NVIDIA.exists():
         return
-    # torch reads it once.
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     if platform.libc_ver()[0] == "glibc":
+        # torch reads it once.
+        os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
         libc = ctypes.CDLL(None)
         libc.mallopt(_M_MMAP_MAX, 0)
         libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

@@ -46,7 +46,7 @@ def of_the_judge(roles: EnvironmentRoles | None, settings: Iterable[Setting]) ->
 
 
 def of_the_noise(lacking: Sequence[tuple[str, int, int]]) -> tuple[str, ...]:
-    """That a budget has ended before the repeats: for each model its name, how many were had, and of how many."""
+    """That repeats are lacking: for each model its name, how many were had, and of how many."""
     sentences = []
     for name, had, of in lacking:
         what = (
@@ -55,8 +55,8 @@ def of_the_noise(lacking: Sequence[tuple[str, int, int]]) -> tuple[str, ...]:
             else f"was not measured: none of its {counted(of, 'repeat')} could be played"
         )
         sentences.append(
-            f"The noise floor of {name} {what}, because the budget was spent before. The same command with a larger "
-            "one goes on from there."
+            f"The noise floor of {name} {what}, because its evaluation ended before them (a budget was spent, or it "
+            "was stopped). The command that tests it goes on from there, with a larger budget if that was the reason."
         )
     return tuple(sentences)
 

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from interalign.conversations.cast import open_cast
 from interalign.conversations.environment import Environment, open_environment
@@ -30,7 +31,7 @@ from interalign.run import derive_seed, read_jsonl, storage_errors, write_jsonl
 from interalign.training.checkpoint import Manifest, installed_versions, save_checkpoint
 from interalign.training.iterated import IteratedMethod, anchor_round, met_in_round, simulation_of
 from interalign.training.job import Nash
-from interalign.training.online.grpo import train_grpo
+from interalign.training.online.grpo import Trained, train_grpo
 from interalign.training.train import TrainConfig, settle_unfinished, train
 from interalign.training.weights import load_trainable
 
@@ -209,21 +210,25 @@ def train_online(work: Work, account: Account) -> None:
             )
         if trained.warning:
             work.say(trained.warning)
-        manifest = Manifest(
-            name="grpo",
-            method="grpo",
-            base=train_config.base,
-            parent=Path(start).name,
-            data=_digest(unfinished / "rollouts.jsonl"),
-            seed=seed,
-            steps=trained.steps,
-            settings=settings,
-            versions=installed_versions(),
-            metrics=trained.metrics,
-        )
+        manifest = _manifest(work, trained, Path(start).name, settings, unfinished / "rollouts.jsonl")
         save_checkpoint(out, model, tokenizer, manifest)
     _tidy(unfinished, out)
     return None
+
+
+def _manifest(work: Work, trained: Trained, parent: str, settings: dict[str, Any], rollouts: Path) -> Manifest:
+    return Manifest(
+        name="grpo",
+        method="grpo",
+        base=work.recipe.train.base,
+        parent=parent,
+        data=_digest(rollouts),
+        seed=work.recipe.seed,
+        steps=trained.steps,
+        settings=settings,
+        versions=installed_versions(),
+        metrics=trained.metrics,
+    )
 
 
 def _tidy(unfinished: Path, out: Path) -> None:

@@ -8,7 +8,7 @@ from itertools import chain
 
 from pydantic import Field
 
-from interalign.conversations.environment import prompts_of, roles_of
+from interalign.conversations.environment import answers_freely, prompts_of, roles_of
 from interalign.evaluation.baselines import prompt_hashes as method_hashes
 from interalign.evaluation.benchmark import BenchmarkConfig
 from interalign.evaluation.cases import CaseCard, card
@@ -119,4 +119,5 @@ def prompts_used(config: BenchmarkConfig) -> dict[str, str]:
     told = {role: instructions(files[role], one.prompt) for role, one in played.items()}
     beside = [control.prompt for control in COUNTERFACTUALS.values()] if config.controlled_turns else []
     beside += ["induce"] if config.induced_turns else []
-    return prompt_hashes({**told, **{name: packaged(name) for name in beside}})
+    freely = any(map(answers_freely, played.values()))
+    return prompt_hashes({**told, **{name: packaged(name) for name in beside}}, free_text=freely)

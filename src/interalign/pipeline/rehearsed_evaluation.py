@@ -42,6 +42,7 @@ def estimate_evaluation(
     check_limits([*(one.model for role in played.values() for one in role.models), *(one.model for one in tested)])
     cases = line_up(personas, config, recipe.seed)
     rows: list[RoleUsage] = []
+    scripted = {**prompts_of(played), TESTED: "generic"}
     heard_of: dict[str, list[tuple[Mapping[str, Heard], float]]] = {}
     for one_tested in tested:
         method = one_tested.method
@@ -51,10 +52,10 @@ def estimate_evaluation(
             for role, of_role in played.items():
                 whole = sum(one.weight for one in of_role.models)
                 rows += [
-                    _estimated(role, one.model, heard[role], scale * one.weight / whole, prices)
+                    _estimated(role, one.model, heard[role], scale * one.weight / whole, prices, scripted[role])
                     for one in of_role.models
                 ]
-            rows.append(_estimated(TESTED, one_tested.model, heard[TESTED], scale, prices))
+            rows.append(_estimated(TESTED, one_tested.model, heard[TESTED], scale, prices, scripted[TESTED]))
     return merged(rows)
 
 
@@ -81,12 +82,11 @@ def sample_evaluation_calls(
     return roles, {name: last for name, last in replies.items() if last is not None}
 
 
-def _estimated(role: str, model: ModelConfig, heard: Heard, scale: float, prices: Prices) -> RoleUsage:
+def _estimated(role: str, model: ModelConfig, heard: Heard, scale: float, prices: Prices, script: str) -> RoleUsage:
     """As `estimated`; a script goes by the name that it has in a run."""
     row = estimated(role, model, heard, scale, prices)
     if not isinstance(model, ScriptedConfig):
         return row
-    script = "generic" if role == TESTED else prompts_of((role,))[role]
     return row.model_copy(update={"model": scripts()[script].name})
 
 

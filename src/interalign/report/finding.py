@@ -7,7 +7,7 @@ the best of several models were not chosen with hindsight. Where too many verdic
 from __future__ import annotations
 
 from interalign.evaluation.measures import IMPERSONAL, Bounds, CounterfactualLevels
-from interalign.evaluation.notation import UNDEFINED, number, p_in_words
+from interalign.evaluation.notation import UNDEFINED, interval, number, p_in_words
 from interalign.evaluation.statistics import Estimate, holm
 from interalign.evaluation.summary import ModelSummary, Summary
 from interalign.messages import Value
@@ -319,5 +319,4 @@ def _size(difference: Estimate) -> str:
 def _interval(estimate: Estimate, digits: int = 2, *, signed: bool = False) -> str:
     if estimate.low is None or estimate.high is None:
         return " (no interval)"
-    low, high = (number(bound, digits, signed=signed) for bound in (estimate.low, estimate.high))
-    return f" (95\N{NO-BREAK SPACE}% interval {low} to {high})"
+    return f" (95\N{NO-BREAK SPACE}% interval {interval(estimate.low, estimate.high, digits, signed=signed)})"

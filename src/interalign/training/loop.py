@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "METRICS",
-    "OWN_PRECISION",
     "WatchedTrainer",
     "fit",
     "gathered_weights",
+    "has_own_precision",
     "last_state",
     "refuse_spoilt",
     "shared_arguments",
@@ -42,7 +42,7 @@ __all__ = [
 METRICS = {"loss": "loss", "accuracy": "rewards/accuracies", "reward_margin": "rewards/margins"}
 """The metrics that a manifest keeps: our name of each, and TRL's."""
 
-OWN_PRECISION = ("fp16", "fsdp", "deepspeed")
+_OWN_PRECISION = ("fp16", "fsdp", "deepspeed")
 """TRL's options that say themselves what is computed in which number format."""
 
 
@@ -138,6 +138,12 @@ def shared_arguments(job: Job) -> dict[str, Any]:
         "activation_checkpointing": False,
         **preference,
     }
+
+
+def has_own_precision(job: Job) -> bool:
+    """Whether what the recipe passes through to TRL settles the number format of products; `bf16`, on or off, does."""
+    given = job.stage.trl
+    return "bf16" in given or any(given.get(name) for name in _OWN_PRECISION)
 
 
 def last_state(work: Path) -> str | None:

@@ -30,7 +30,7 @@ from interalign.training import processes
 from interalign.training.attention import Attention
 from interalign.training.checkpoint import Manifest, installed_versions, save_checkpoint
 from interalign.training.iterated import IteratedConfig
-from interalign.training.job import Job, Method, Nash, Notice, Progress, lessons_of, silent
+from interalign.training.job import Job, Lesson, Method, Nash, Notice, Progress, lessons_of, silent
 from interalign.training.mixture import MixConfig, read_chats
 from interalign.training.online.grpo import GrpoConfig
 from interalign.training.weights import LoraSettings, Quantization, load_trainable
@@ -107,7 +107,7 @@ class TrainConfig(Value):
     dtype: Precision = "auto"
     """Number format of the weights that are loaded, and of products. `auto`: bfloat16 where the hardware is fast at it,
     float32 elsewhere; weights that are trained themselves are float32 then, and multiplied in bfloat16 all the same
-    (GRPO and TRL's options fp16, fsdp and deepspeed go by their own rule). Adapters are float32 always."""
+    (GRPO, and TRL's options bf16, fp16, fsdp and deepspeed, go by their own rule). Adapters are float32 always."""
     sft: SftConfig = SftConfig()
     dpo: DpoConfig = DpoConfig()
     iterated: IteratedConfig = IteratedConfig()
@@ -170,15 +170,7 @@ def train(  # noqa: PLR0913 - what a stage reads, what it makes, and how
         _remove_half_saved(out)
     if method == "dpo" and config.dpo.trees is not None:
         trees = trees[: config.dpo.trees]
-    lessons, left_out = lessons_of(method, trees, preference)
-    if not lessons:
-        raise InputError(
-            f"There is nothing to train {method} on: no reply has a verdict, or no pair differs enough.",
-            mend="simulate more conversations, or lower preferences.min_margin in the recipe.",
-        )
-    told = left_out.told("pairs" if method == "dpo" else "replies")
-    if told:
-        notice(told)
+    lessons = _lessons(method, trees, preference, notice)
     mix = None if method == "dpo" else config.sft.mix
     job = Job(
         method=method,
@@ -195,6 +187,20 @@ def train(  # noqa: PLR0913 - what a stage reads, what it makes, and how
     )
     with processes.losing_others():
         return _run(job, progress)
+
+
+def _lessons(method: Method, trees: Sequence[Tree], preference: PreferenceConfig, notice: Notice) -> tuple[Lesson, ...]:
+    """What there is to learn; what is left out is told, and to have nothing is refused."""
+    lessons, left_out = lessons_of(method, trees, preference)
+    if not lessons:
+        raise InputError(
+            f"There is nothing to train {method} on: no reply has a verdict, or no pair differs enough.",
+            mend="simulate more conversations, or lower preferences.min_margin in the recipe.",
+        )
+    told = left_out.told("pairs" if method == "dpo" else "replies")
+    if told:
+        notice(told)
+    return lessons
 
 
 def _remove_half_saved(out: Path) -> None:

@@ -27,13 +27,13 @@ from interalign.run import writing
 from interalign.training import processes
 from interalign.training.attention import attention_of, use_attention
 from interalign.training.job import Job, Progress, context_length, fitting, refuse_too_long
-from interalign.training.loop import OWN_PRECISION, WatchedTrainer, shared_arguments
+from interalign.training.loop import WatchedTrainer, has_own_precision, shared_arguments
 from interalign.training.objectives import Rows, as_rows, row_mask, score_targets, sft_loss
 from interalign.training.options import trainer_config, trl_refusals
 from interalign.training.packable import Unpackable, reason_against
 from interalign.training.packing import Example, arranged, needed_nodes, pack, split
 from interalign.training.tokens import chat_segments, tree_segments
-from interalign.training.weights import mixed_precision
+from interalign.training.weights import prepare_mixed_precision
 
 __all__ = [
     "MAX_TOKENS",
@@ -439,9 +439,7 @@ def make_trainer(job: Job, model: Any, tokenizer: Any, progress: Progress | None
             use_attention(model, "sdpa")
             refuse_unpackable(model, trial, longest)
         max_tokens = job.config.max_tokens or MAX_TOKENS[attention_of(model)]
-        computed_in = None
-        if not any(getattr(config, name) for name in OWN_PRECISION):
-            computed_in = mixed_precision(model, job.config)
+        computed_in = None if has_own_precision(job) else prepare_mixed_precision(model, job.config)
         shared: dict[str, Any] = {
             "progress": progress,
             "model": model,

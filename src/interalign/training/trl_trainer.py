@@ -24,7 +24,7 @@ from interalign.llm.libraries import quiet, saving
 from interalign.messages import Chat, Message, as_dicts
 from interalign.training import processes
 from interalign.training.job import Job, Progress, context_length, fitting, refuse_too_long
-from interalign.training.loop import OWN_PRECISION, WatchedTrainer, shared_arguments
+from interalign.training.loop import WatchedTrainer, has_own_precision, shared_arguments
 from interalign.training.options import trainer_config, trl_refusals
 from interalign.training.tokens import refuse_unopened, rendered_length
 
@@ -79,9 +79,7 @@ def make_trainer(job: Job, model: Any, tokenizer: Any, progress: Progress | None
 def _precision(job: Job) -> dict[str, Any]:
     """The options that compute with float32 weights as packed trees do; adapters stand on frozen weights as it is."""
     device = pick_device()
-    if any(job.stage.trl.get(name) for name in OWN_PRECISION):
-        return {}
-    if not job.config.full_weights or pick_dtype(device, job.config.dtype) != torch.bfloat16:
+    if has_own_precision(job) or not job.config.full_weights or pick_dtype(device, job.config.dtype) != torch.bfloat16:
         return {}
     return {"bf16": True, "use_cpu": device == "cpu"}
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from interalign.training.train import TrainConfig
 
-__all__ = ["LoraSettings", "Quantization", "load_trainable", "mixed_precision"]
+__all__ = ["LoraSettings", "Quantization", "load_trainable", "prepare_mixed_precision"]
 
 Quantization: TypeAlias = Literal["none", "nf4", "int8"]
 
@@ -82,11 +82,11 @@ def load_trainable(start: str, config: TrainConfig, *, packed: bool = True) -> t
     return model, load_tokenizer(start)
 
 
-def mixed_precision(model: Any, config: TrainConfig) -> torch.dtype | None:
+def prepare_mixed_precision(model: Any, config: TrainConfig) -> torch.dtype | None:
     """The number format that products of float32 weights are to be computed in; None: that of the weights.
 
-    Where that is another, adapters take their inputs as they come: peft would write each of them again in float32, only
-    for the multiplication to round it.
+    Where that is another, the adapters of the model are made to take their inputs as they come: peft would write each
+    of them again in float32, only for the multiplication to round it.
     """
     import torch
     from peft.tuners.tuners_utils import BaseTunerLayer

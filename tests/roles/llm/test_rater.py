@@ -124,7 +124,8 @@ def test_free_text_is_told_to_end_in_a_rating_and_all_before_is_the_same(role: s
     assert free.endswith("\nRating: N") and "JSON and nothing else" in plain and "JSON and nothing" not in free
     assert free.rpartition("\n\n")[0] == plain.rpartition("\n\n")[0]
     assert prompt_hashes({"judge": free})["judge"] != prompt_hashes({"judge": plain})["judge"]
-    assert ("repair_free" in prompt_hashes({"judge": free})) and "repair_free" not in prompt_hashes({"judge": plain})
+    assert "repair_free" in prompt_hashes({"judge": free}, free_text=True)
+    assert "repair_free" not in prompt_hashes({"judge": plain})
 
 
 def test_a_file_of_ones_own_is_not_touched_by_free_text(tmp_path: Path) -> None:

@@ -345,9 +345,14 @@ def packaged(name: str) -> str:
     return (files("interalign.roles") / "prompts" / f"{name}.txt").read_text(encoding="utf-8").strip()
 
 
-def prompt_hashes(told: Mapping[str, str]) -> dict[str, str]:
-    """Where results come from: for each role its instructions, and for the texts that roles share, 12 hex digits."""
+def prompt_hashes(told: Mapping[str, str], *, free_text: bool = False) -> dict[str, str]:
+    """Where results come from: for each role its instructions, and for the texts that roles share, 12 hex digits.
+
+    Args:
+        told: The instructions of each role.
+        free_text: Whether a judge among them answers in free text, and is asked again by a text of its own.
+    """
     texts = {**told, "notes": packaged("responder"), "repair": packaged("repair")}
-    if any(text.endswith(packaged("free")) for text in told.values()):
+    if free_text:
         texts["repair_free"] = packaged("repair_free")
     return {name: hashlib.sha256(text.encode()).hexdigest()[:12] for name, text in texts.items()}

@@ -53,14 +53,14 @@ _LABEL = (
     rf"(?:(?:my|the|its|final|overall) ){{0,3}}(?:score|rating|grade|result|verdict|overall)(?: for {_REPLY})?"
     r"(?: (?:is|of|would be))?(?: ?[:=]| ?[-–—](?= ))?"
 )
-_SCALE = r" ?\(?(?:/ ?5|(?:out )?of (?:5|five))\)?(?: (?:stars?|points?))?| (?:stars?|points?)"
+_OF_FIVE = r" ?\(?(?:/ ?5|(?:out )?of (?:5|five))\)?"
+_SCALE = rf"{_OF_FIVE}(?: (?:stars?|points?))?| (?:stars?|points?)"
 _END = r"(?![\w%+°½¼¾]|[.,/:]\w| ?/)"
 _VALUE = rf"(?:(?P<digit>[1-5])(?:\.0+)?|(?P<word>{'|'.join(_WORDS)})(?!\w))"
 _NUMBER = rf"{_GAP}(?:an? )?[('‘]?{_VALUE}[)'’]?(?P<scale>{_SCALE})?{_END}"
 _RATING = re.compile(rf"{_GAP}(?P<lead>{_LEAD})?{_GAP}(?:an? )?(?P<label>{_LABEL})?{_NUMBER}", re.IGNORECASE)
 _LABELLED = re.compile(rf"\b{_LABEL}{_GAP}\(?(\d[\d.,/]*|{'|'.join(_WORDS)})", re.IGNORECASE)
 
-_OF_FIVE = r" ?\(?(?:/ ?5|(?:out )?of (?:5|five))\)?"
 _STATED = re.compile(
     rf"\b(?:{_LEAD}|{_LABEL}){_NUMBER.replace('?P<digit>', '').replace('?P<word>', '').replace('?P<scale>', '')}"
     rf"|\b(?:\d[\d.,]*|{'|'.join(_WORDS)}){_OF_FIVE}(?!\w)",
@@ -76,7 +76,7 @@ _SUMMING_UP = re.compile(
 _OF_A_PART = re.compile(r"[ \n]?(?:for|in|on|regarding|as|style|content|tone|manner|honesty)\b", re.IGNORECASE)
 _UNSURE = re.compile(
     r"^[ \n]?(?:had|were|should)\b|\b(?:if|unless|until|otherwise|normally|usually|initially|first|maybe|perhaps"
-    r"|possibly|probably|almost|nearly|might|could|unsure|between|says?(?<!say)|said|claim(?:s|ed)?|ask(?:s|ed|ing)?|writes?|wrote"
+    r"|possibly|probably|almost|nearly|might|could|unsure|between|says|said|claim(?:s|ed)?|ask(?:s|ed|ing)?|writes?|wrote"
     r"|states?|stated|tells?|told|call(?:s|ed)?)\b",
     re.IGNORECASE,
 )
