@@ -4,7 +4,14 @@ from typing import Any
 
 import pytest
 
-from interalign.cli.console import checked_model, in_place_of, limited_like, model_in_a_word, server_model
+from interalign.cli.console import (
+    checked_model,
+    in_place_of,
+    limited_like,
+    model_in_a_word,
+    model_named,
+    server_model,
+)
 from interalign.errors import InputError
 from interalign.llm.backends import LocalConfig, ModelConfig, ScriptedConfig
 from interalign.llm.endpoint import EndpointConfig
@@ -79,3 +86,24 @@ def test_one_word_names_a_server_a_script_or_nothing_of_the_kind() -> None:
     assert model_in_a_word("scripted") == ScriptedConfig() == server_model("scripted", None)
     assert server_model("m@http://localhost:8000/v1", None) == server
     assert all(model_in_a_word(name) is None for name in ("runs/demo", "org/model", "org/model@main"))
+
+
+@pytest.mark.parametrize(
+    ("what", "model"),
+    [
+        ("scripted", ScriptedConfig()),
+        ("m@http://localhost:8000/v1", EndpointConfig(base_url="http://localhost:8000/v1", model="m")),
+        ("org/m@https://api.example.com/v1", EndpointConfig(base_url="https://api.example.com/v1", model="org/m")),
+        ("inspect:mockllm/model", InspectConfig(model="mockllm/model")),
+        ("models/mine", LocalConfig(checkpoint="models/mine")),
+        ("org/model@main", LocalConfig(checkpoint="org/model@main")),
+    ],
+)
+def test_a_model_in_one_word(what: str, model: ModelConfig) -> None:
+    assert model_named(what) == model
+
+
+@pytest.mark.parametrize("what", ["inspect:model", "m@http://", "@http://localhost/v1", "m@http://u:p@host/v1"])
+def test_no_model_in_one_word(what: str) -> None:
+    with pytest.raises(InputError):
+        model_named(what)

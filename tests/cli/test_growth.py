@@ -171,6 +171,20 @@ def test_the_recipes_server_keeps_what_the_command_line_leaves_out(
     assert generator == before | {"base_url": moved, "model": "other" if "--model" in options else "mine"}
 
 
+@pytest.mark.parametrize(
+    ("word", "shown"),
+    [("other@http://127.0.0.1:10/v1", "other at http://127.0.0.1:10/v1;"), ("scripted", "a script;")],
+)
+def test_a_word_that_names_a_model_is_no_name_on_the_recipes_server(
+    personas: Run, tmp_path: Path, word: str, shown: str
+) -> None:
+    before = {"backend": "endpoint", "base_url": "http://127.0.0.1:9/v1", "model": "mine"}
+    table = tomli_w.dumps({"pool": {"generator": before}})
+    (tmp_path / "served.toml").write_text(RECIPE + table, encoding="utf-8")
+    code, said = personas("grow", "--recipe", "served.toml", "--model", word, "--show-prompts")
+    assert code == 0 and shown in said, said
+
+
 def test_a_server_that_is_gone_ends_in_one_line_and_loses_nothing(personas: Run, tmp_path: Path) -> None:
     recipe = (
         RECIPE

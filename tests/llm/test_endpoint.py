@@ -208,7 +208,8 @@ def test_a_server_that_is_not_there_is_a_model_error() -> None:
     failed = failure(server)
     assert "cannot be reached" in failed.what
     assert "Does the server run, and is its address right?" in failed.what
-    assert "base_url" in (failed.mend or "")
+    # Whoever named the server finds the place where it was named.
+    assert all(place in (failed.mend or "") for place in ("--base-url", "MODEL@URL", "base_url in the recipe"))
 
 
 def test_no_more_requests_than_agreed_are_in_flight() -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from interalign.conversations.environment import environment_played_by
+from interalign.conversations.environment import EnvironmentRoles, environment_played_by
 from interalign.errors import BudgetSpent
 from interalign.evaluation.baselines import prompt_hashes
 from interalign.evaluation.benchmark import BenchmarkConfig
@@ -16,7 +19,7 @@ from interalign.evaluation.rows import TurnRow
 from interalign.evaluation.summary import Summary
 from interalign.evaluation.tables import markdown
 from interalign.llm.account import Budget
-from interalign.llm.backends import ScriptedConfig
+from interalign.llm.backends import LocalConfig, ScriptedConfig
 from interalign.llm.prices import load_prices
 from interalign.personas.compose import WorldConfig, compose_personas
 from interalign.personas.persona import Persona
@@ -24,11 +27,11 @@ from interalign.personas.seeds import seeds
 from interalign.pipeline.evaluate import evaluate, verdicts_at
 from interalign.pipeline.record import Evaluation
 from interalign.pipeline.rehearsed_evaluation import estimate_evaluation
-from interalign.pipeline.setting import Setting
+from interalign.pipeline.setting import Setting, identified
 from interalign.pipeline.tested import tested_models as models_of
 from interalign.pipeline.work import Work
 from interalign.recipe import Recipe
-from interalign.run import RunFolder, read_json, read_jsonl, write_jsonl
+from interalign.run import RunFolder, read_json, read_jsonl, write_json, write_jsonl
 
 PEOPLE = [
     Persona(profile=one.text, personality=other.text, split="heldout")
@@ -73,13 +76,53 @@ def test_a_budget_that_ends_before_the_repeats_leaves_all_results_but_the_noise(
     assert [note.partition(",")[0] for note in summary.notes] == [
         f"The noise floor of {name} was not measured: none of its 2 repeats could be played" for name in MODELS
     ]
-    assert all("budget was spent" in note and note in markdown(summary) for note in summary.notes)
+    assert all("a larger budget" in note and note in markdown(summary) for note in summary.notes)
     assert read_json(tmp_path / "run" / "eval" / "summary.json", Summary) == summary
     # Without a budget the same command goes on, and comes to what it would have come to at once.
     whole = evaluated(tmp_path / "run", 0.5)
     assert whole == evaluated(tmp_path / "at once", 0.5)
     assert rows_in(tmp_path / "run") == rows_in(tmp_path / "at once")
     assert all(model.noise is not None and model.noise.cases == 2 for model in whole.models) and not whole.notes
+
+
+@contextmanager
+def openings(path: Path) -> Iterator[list[str]]:
+    """How often this process opens a file in the meantime, as far as Python's own audit events tell."""
+    heard: list[str] = []
+    listening = True
+
+    def hear(event: str, arguments: tuple[object, ...]) -> None:
+        if listening and event == "open" and str(arguments[0]) == str(path):
+            heard.append(event)
+
+    sys.addaudithook(hear)
+    try:
+        yield heard
+    finally:
+        # A hook cannot be taken away again.
+        listening = False
+
+
+@pytest.mark.parametrize("roles", [None, environment_played_by(ScriptedConfig())], ids=["rules", "scripts"])
+def test_the_weights_of_a_model_are_read_once_to_know_it_again(tmp_path: Path, roles: EnvironmentRoles | None) -> None:
+    people = compose_personas(WorldConfig(train=1, heldout=2), seed=5)
+    write_jsonl(tmp_path / "heldout.jsonl", [persona for persona in people if persona.split == "heldout"])
+    benchmark = BenchmarkConfig(turns=2, roles=roles, models={"script": ScriptedConfig()}, resamples=100)
+    with Work.open(Recipe(benchmark=benchmark), tmp_path, Console(quiet=True)) as work:
+        evaluate(work, ())
+        # The same rows as those of a model of the run, which need not be asked again.
+        weights = work.run.models / "sft" / "model.safetensors"
+        weights.parent.mkdir(parents=True)
+        weights.write_bytes(b"weights")
+        told = {"model": identified(LocalConfig(checkpoint=str(weights.parent))), "method": "plain"}
+        made, kept = verdicts_at(work.run, "script"), verdicts_at(work.run, "sft")
+        setting = read_json(made.with_name("setting.json"), Setting)
+        write_json(kept.with_name("setting.json"), setting.model_copy(update={"name": "sft", "tested": told}))
+        write_jsonl(kept, read_jsonl(made, TurnRow))
+        with openings(weights) as heard:
+            summary = evaluate(work, ["sft"])
+    assert [model.name for model in summary.of_kind("model")] == ["sft", "script"]
+    assert len(heard) == 1
 
 
 def test_the_baseline_is_a_model_and_no_control(tmp_path: Path) -> None:

@@ -164,9 +164,13 @@ def test_a_judge_that_cannot_be_read_is_refused_and_nothing_is_called_done(
     run = finished_run(tmp_path / "run")
     with serving(completion("A fine reply!")) as mumbling:
         judge = environment_played_by(EndpointConfig(base_url=mumbling.base_url, model="mumbler")).judge
-        with pytest.raises(ModelError, match="no verdict on any reply of base; its answers cannot be read"):
-            judged(run, judge)
-    assert not (run.root / "rescored" / "mumbler" / "base").exists()
+        assert judge is not None
+        unread = "no verdict on any reply of base; its answers cannot be read"
+        for free_text in (False, True):
+            with pytest.raises(ModelError, match=unread) as caught:
+                judged(run, judge.model_copy(update={"free_text": free_text}), name=f"mumbler-{free_text}")
+            assert ("--free-text" in (caught.value.mend or "")) != free_text
+    assert not list((run.root / "rescored").glob("*/base"))
 
 
 def test_a_model_that_was_evaluated_anew_is_judged_anew(tmp_path: Path) -> None:

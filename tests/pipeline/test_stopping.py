@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from interalign.errors import ModelError, Outage
+from interalign.errors import BudgetSpent, Interrupted, ModelError, Outage
 from interalign.llm.endpoint import EndpointConfig, EndpointModel
 from interalign.llm.model import Request
 from interalign.messages import Message
-from interalign.pipeline.stopping import Gate
+from interalign.pipeline.stopping import GO_ON, Gate, stop_told
 from tests.llm.servers import Reply, completion, error, raw, serving
 
 ASKED = Request(messages=(Message(role="user", content="Hello."),))
@@ -59,3 +59,14 @@ def test_a_refusal_between_shows_that_the_server_is_there() -> None:
     gate.failed("m", ModelError("Too long.", refused=True))
     gate.failed("m", ModelError("It is silent."))
     assert not gate.shut
+
+
+def test_a_stop_is_told_with_how_far_the_work_has_come_and_with_its_mend() -> None:
+    spent = stop_told(BudgetSpent("The budget is spent.", mend="raise it."), "Two are done.")
+    assert isinstance(spent, BudgetSpent) and (spent.what, spent.mend) == (
+        "The budget is spent. Two are done.",
+        "raise it.",
+    )
+    wanted = stop_told(Interrupted("Stopped.", mend=GO_ON), "Two are done.")
+    assert isinstance(wanted, Interrupted) and wanted.mend is None
+    assert wanted.what == "Stopped. Two are done. Run the same command again to go on from here."

@@ -9,7 +9,9 @@ import typer
 
 from interalign.cli.console import (
     IN_A_WORD,
+    BaseUrl,
     BudgetInWords,
+    Estimate,
     PriceFile,
     ShowPrompts,
     err,
@@ -40,9 +42,6 @@ Questions = Annotated[
 ]
 Served = Annotated[
     str, typer.Option("--model", help=f"{IN_A_WORD}; or the name of a model on the server of --base-url.")
-]
-BaseUrl = Annotated[
-    str | None, typer.Option("--base-url", help="An OpenAI-compatible server, as in http://localhost:8000/v1.")
 ]
 Contexts = Annotated[
     Path | None,
@@ -84,9 +83,7 @@ def choices(
     folder: Folder = None,
     budget: BudgetInWords = None,
     prices: PriceFile = None,
-    estimate: Annotated[
-        bool, typer.Option("--estimate", help="Say how many calls, tokens and dollars it would take, and do nothing.")
-    ] = False,
+    estimate: Estimate = False,
     show_prompts: ShowPrompts = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the summary as JSON, and nothing else.")] = False,
 ) -> None:

@@ -24,7 +24,9 @@ __all__ = [
     "DEMO",
     "IN_A_WORD",
     "SCRIPTED",
+    "BaseUrl",
     "BudgetInWords",
+    "Estimate",
     "Out",
     "PriceFile",
     "RecipeFile",
@@ -36,6 +38,7 @@ __all__ = [
     "in_place_of",
     "limited_like",
     "model_in_a_word",
+    "model_named",
     "note",
     "out",
     "say",
@@ -52,6 +55,9 @@ RecipeFile = Annotated[
     Path | None,
     typer.Option("--recipe", help="TOML recipe. Default: the one in the run folder, else the demo's."),
 ]
+BaseUrl = Annotated[
+    str | None, typer.Option("--base-url", help="An OpenAI-compatible server, as in http://localhost:8000/v1.")
+]
 BudgetInWords = Annotated[
     str | None, typer.Option("--budget", help='What the run may cost, as in "20usd" or "3M tokens".')
 ]
@@ -63,6 +69,9 @@ PriceFile = Annotated[
         "`completion` and, where read tokens that were cached cost less, `cached`, in US dollars per million tokens.",
     ),
 ]
+Estimate = Annotated[
+    bool, typer.Option("--estimate", help="Say how many calls, tokens and dollars it would take, and do nothing.")
+]
 ShowPrompts = Annotated[
     bool, typer.Option("--show-prompts", help="Print a call of each kind as it would be sent, and do nothing.")
 ]
@@ -70,9 +79,9 @@ DEMO = Path("runs/demo")
 SCRIPTED = "scripted"
 IN_A_WORD = (
     "MODEL@URL (an OpenAI-compatible server, as in m@http://localhost:8000/v1), inspect:PROVIDER/MODEL, a "
-    "checkpoint folder, a hub name, or scripted (a script, to see how it goes)"
+    "checkpoint folder, a hub name, or scripted (a script, to see how it goes: free, at once, offline)"
 )
-"""What stands in helps where `server_model` reads a word."""
+"""What stands in helps where `model_named` or `server_model` reads a word."""
 _ADDRESS = re.compile(r"(?:localhost|\d+(?:\.\d+){3}|[\w-]+(?:\.[\w-]+)+)(?::\d+)?(?:/|$)|[\w.-]+:\d+(?:/|$)")
 _SERVER = "OPENAI_BASE_URL"
 _OPTIONS = {"base_url": "--base-url", "model": "--model", "checkpoint": "--model"}
@@ -122,6 +131,16 @@ def model_in_a_word(what: str) -> ModelConfig | None:
             f"{what}: the address of the server lacks http:// (or https://).", mend=f"write {name}@http://{url}."
         )
     return None
+
+
+def model_named(what: str) -> ModelConfig:
+    """The model that one word names, as `model_in_a_word` reads it, or else a folder or hub name.
+
+    Raises:
+        InputError: it cannot be.
+    """
+    named = model_in_a_word(what)
+    return checked_model({"backend": "local", "checkpoint": what}, {"checkpoint": what}) if named is None else named
 
 
 def server_model(model: str, base_url: str | None) -> ModelConfig:

@@ -11,18 +11,19 @@ import typer
 
 from interalign.cli.console import (
     DEMO,
+    IN_A_WORD,
     BudgetInWords,
+    Estimate,
     Out,
     PriceFile,
     RecipeFile,
     ShowPrompts,
-    checked_model,
     chosen_recipe,
     err,
     escaped,
     in_place_of,
     limited_like,
-    model_in_a_word,
+    model_named,
     out,
     say,
     say_call,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from interalign.conversations.environment import EnvironmentRoles
     from interalign.evaluation.summary import Summary
+    from interalign.llm.account import Budget
     from interalign.llm.backends import ModelConfig
     from interalign.pipeline.record import Evaluation
     from interalign.pipeline.tested import Tested
@@ -43,14 +45,9 @@ if TYPE_CHECKING:
     from interalign.recipe import Recipe
     from interalign.run import RunFolder
 
-__all__ = ["evaluate", "model_named", "show_summary"]
+__all__ = ["evaluate", "show_summary"]
 
-_RULES = "rules"
 _RECIPE = "recipe.toml"
-_WHAT = (
-    "MODEL@URL (an OpenAI-compatible server), inspect:PROVIDER/MODEL, a checkpoint folder, a hub name, or scripted (a "
-    "script, to see how it goes: free, at once, offline)"
-)
 _ASKED_FOR = {
     "user": "messages of the user",
     "checker": "second looks at messages of the user (checker)",
@@ -66,64 +63,72 @@ _WIDEST = 120
 """Columns beyond which lines are hard to read."""
 
 
+TestedToo = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model",
+        help=f"Test one more model, as NAME=WHAT, where WHAT is {IN_A_WORD}; or a model of the run by another method, "
+        "as in base+reminder. May be given several times.",
+    ),
+]
+AllRoles = Annotated[
+    str | None, typer.Option("--roles", help=f"Who plays all roles beside the tested models: {IN_A_WORD}.")
+]
+User = Annotated[
+    str | None,
+    typer.Option(
+        "--user",
+        help="Who plays the user, in the same words, or rules (who need people of a run). Default: the recipe's.",
+    ),
+]
+JudgedBy = Annotated[
+    str | None, typer.Option("--judge", help="Who judges, in the same words, or rules. Default: the recipe's.")
+]
+Cases = Annotated[
+    str | None,
+    typer.Option("--cases", help="Who is talked to: aloe (comes with interalign), or a file. Default: the held-out."),
+]
+Turns = Annotated[int | None, typer.Option("--turns", min=2, help="Turns of a conversation.")]
+MaxTokens = Annotated[
+    int | None, typer.Option("--max-tokens", min=8, help="Longest reply of the tested models, in tokens.")
+]
+FreeText = Annotated[
+    bool,
+    typer.Option(
+        "--free-text",
+        help="Let the judge answer in free text, for models that do not keep to JSON: it is asked for a reason and a "
+        "last line 'Rating: N'.",
+    ),
+]
+NoControls = Annotated[
+    bool, typer.Option("--no-controls", help="Leave out what tells how good a score is: about two calls in five.")
+]
+Plan = Annotated[
+    bool, typer.Option("--plan", help="Say how many cases are needed to see a difference (--detect), and do nothing.")
+]
+Detect = Annotated[
+    float, typer.Option("--detect", min=0.01, help="With --plan: the smallest difference of mean AL, in points.")
+]
+
+
 def evaluate(
     folder: Out = DEMO,
     recipe: RecipeFile = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--model",
-            help=f"Test one more model, as NAME=WHAT, where WHAT is {_WHAT}; or a model of the run by another method, "
-            "as in base+reminder. May be given several times.",
-        ),
-    ] = None,
-    roles: Annotated[
-        str | None, typer.Option("--roles", help=f"Who plays all roles beside the tested models: {_WHAT}.")
-    ] = None,
-    user: Annotated[
-        str | None,
-        typer.Option(
-            "--user",
-            help="Who plays the user, in the same words, or rules (who need people of a run). Default: the recipe's.",
-        ),
-    ] = None,
-    judge: Annotated[
-        str | None, typer.Option("--judge", help="Who judges, in the same words, or rules. Default: the recipe's.")
-    ] = None,
-    cases: Annotated[
-        str | None,
-        typer.Option(
-            "--cases", help="Who is talked to: aloe (comes with interalign), or a file. Default: the held-out."
-        ),
-    ] = None,
-    turns: Annotated[int | None, typer.Option("--turns", min=2, help="Turns of a conversation.")] = None,
-    max_tokens: Annotated[
-        int | None, typer.Option("--max-tokens", min=8, help="Longest reply of the tested models, in tokens.")
-    ] = None,
-    free_text: Annotated[
-        bool,
-        typer.Option(
-            "--free-text",
-            help="Let the judge answer in free text, for models that do not keep to JSON: it is asked for a reason and "
-            "a last line 'Rating: N'.",
-        ),
-    ] = False,
-    no_controls: Annotated[
-        bool, typer.Option("--no-controls", help="Leave out what tells how good a score is: about two calls in five.")
-    ] = False,
+    model: TestedToo = None,
+    roles: AllRoles = None,
+    user: User = None,
+    judge: JudgedBy = None,
+    cases: Cases = None,
+    turns: Turns = None,
+    max_tokens: MaxTokens = None,
+    free_text: FreeText = False,
+    no_controls: NoControls = False,
     budget: BudgetInWords = None,
     prices: PriceFile = None,
-    estimate: Annotated[
-        bool, typer.Option("--estimate", help="Say how many calls, tokens and dollars it would take, and do nothing.")
-    ] = False,
+    estimate: Estimate = False,
     show_prompts: ShowPrompts = False,
-    plan: Annotated[
-        bool,
-        typer.Option("--plan", help="Say how many cases are needed to see a difference (--detect), and do nothing."),
-    ] = False,
-    detect: Annotated[
-        float, typer.Option("--detect", min=0.01, help="With --plan: the smallest difference of mean AL, in points.")
-    ] = 0.2,
+    plan: Plan = False,
+    detect: Detect = 0.2,
 ) -> None:
     """Let the models talk to held-out people and judge each reply; print the table."""
     from interalign.llm.account import Budget
@@ -168,18 +173,8 @@ def _flowing(sentence: str) -> str:
     return escaped(sentence.replace("\N{NO-BREAK SPACE}%", "%"))
 
 
-def model_named(what: str) -> ModelConfig:
-    """The model that a command line names in one word.
-
-    Raises:
-        InputError: it cannot be.
-    """
-    named = model_in_a_word(what)
-    return checked_model({"backend": "local", "checkpoint": what}, {"checkpoint": what}) if named is None else named
-
-
 def _evaluate(
-    work: Work, names: Sequence[str], extra: Mapping[str, ModelConfig], budget: Any, prices: Path | None
+    work: Work, names: Sequence[str], extra: Mapping[str, ModelConfig], budget: Budget | None, prices: Path | None
 ) -> None:
     from interalign.conversations.environment import ROLES, TESTED
     from interalign.pipeline.evaluate import evaluate as judge
@@ -376,13 +371,15 @@ def _cases(said: str) -> str:
 
 def _roles(before: EnvironmentRoles | None, players: _Players) -> dict[str, Any] | None:
     """The roles of the recipe with other players: everything else of a role stays as the recipe has it."""
+    from interalign.pipeline.setting import RULES
+
     table: dict[str, Any] = before.model_dump(mode="json") if before is not None else {}
     for what, parts, optional in (
         (players.everybody, ("user", "inducer", "judge", "grader"), ("checker",)),
         (players.user, ("user", "inducer"), ("checker",)),
         (players.judge, ("judge", "grader"), ()),
     ):
-        if what == _RULES:
+        if what == RULES:
             table |= dict.fromkeys((*parts, *optional))
         elif what is not None:
             _put(table, before, what, (*parts, *(role for role in optional if table.get(role))))
@@ -431,6 +428,7 @@ def _rehearse(
     from interalign.pipeline.rehearsal import REPLY_TOKENS
     from interalign.pipeline.rehearsed_evaluation import estimate_evaluation, sample_evaluation_calls
     from interalign.pipeline.tested import tested_models
+    from interalign.report.growth import counted
 
     tested, people = tested_models(run, recipe, names, extra), cases_of(run, recipe)
     config = recipe.benchmark
@@ -446,8 +444,9 @@ def _rehearse(
     rows = estimate_evaluation(people, recipe, tested, load_prices(prices))
     show_usage("estimate", rows, (*ROLES, TESTED))
     out.print(
-        f"{len(people):,} cases, {config.turns} turns, {_counted(tested)}; from a rehearsal with scripts, replies "
-        f"taken as {min(REPLY_TOKENS, config.sampling.max_tokens)} tokens and four characters as a token.",
+        f"{counted(len(people), 'case')}, {config.turns} turns, {counted(len(tested), 'model')}; from a rehearsal with "
+        f"scripts, replies taken as {min(REPLY_TOKENS, config.sampling.max_tokens)} tokens and four characters as a "
+        "token.",
         highlight=False,
     )
 
@@ -456,10 +455,6 @@ def _by_method(tested: Tested) -> str:
     from interalign.evaluation.baselines import BASELINES
 
     return "" if tested.method == "plain" else f" ({tested.method}: {BASELINES[tested.method].about})"
-
-
-def _counted(tested: Sequence[Tested]) -> str:
-    return f"{len(tested)} models" if len(tested) != 1 else "1 model"
 
 
 def _show_plan(detect: float) -> None:

@@ -9,18 +9,30 @@ import typer
 from rich import box
 from rich.table import Table
 
-from interalign.cli.console import IN_A_WORD, BudgetInWords, PriceFile, err, escaped, note, out, say, server_model
+from interalign.cli.console import (
+    IN_A_WORD,
+    BaseUrl,
+    BudgetInWords,
+    Estimate,
+    PriceFile,
+    err,
+    escaped,
+    note,
+    out,
+    say,
+    server_model,
+)
 from interalign.cli.usage import UNKNOWN_PRICE
 from interalign.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from interalign.evaluation import statistics
     from interalign.evaluation.judging.drift import Drift
     from interalign.evaluation.judging.panel import PanelAgreement
     from interalign.evaluation.judging.sheet import SheetAgreement
     from interalign.evaluation.judging.trial import Test, Trial, TrialConfig
-    from interalign.evaluation.statistics import Estimate
     from interalign.llm.account import RoleUsage
     from interalign.llm.backends import ModelConfig
     from interalign.pipeline.judging import JudgePlan
@@ -40,9 +52,6 @@ _Model = Annotated[
         help=f"The judge: {IN_A_WORD}; or the name of a model on the server of --base-url or OPENAI_BASE_URL.",
     ),
 ]
-_Server = Annotated[
-    str | None, typer.Option("--base-url", help="An OpenAI-compatible server, as in http://localhost:8000/v1.")
-]
 _Rules = Annotated[bool, typer.Option("--rules", help="The verifiable judge: what the tests say of one that is exact.")]
 _Scripted = Annotated[bool, typer.Option("--scripted", help="As --model scripted: a script, to see how it goes.")]
 _Weighted = Annotated[
@@ -54,7 +63,7 @@ _FreeText = Annotated[
         "--free-text",
         help="Let it answer in free text, for servers without JSON: it is asked for a reason and a last line 'Rating: "
         "N'. What counts is one plain score, alone, first or in the last sentence: 'Rating: 3', 'I give this a 3', "
-        "'3/5', '3 out of 5'.",
+        "'3/5', '3 out of 5'. The order test of `judge test` asks for JSON all the same: leave it out with --tests.",
     ),
 ]
 _Prompt = Annotated[
@@ -92,7 +101,7 @@ def agreement(
 @judge.command()
 def test(
     model: _Model = None,
-    base_url: _Server = None,
+    base_url: BaseUrl = None,
     rules: _Rules = False,
     scripted: _Scripted = False,
     tests: Annotated[
@@ -113,9 +122,7 @@ def test(
     folder: _Folder = _PLACE,
     budget: BudgetInWords = None,
     prices: PriceFile = None,
-    estimate: Annotated[
-        bool, typer.Option("--estimate", help="Say how many calls, tokens and dollars it would take, and do nothing.")
-    ] = False,
+    estimate: Estimate = False,
     as_json: _Json = False,
 ) -> None:
     """Put a judge through tests whose right outcome is known: replies by rules to rule-based users."""
@@ -151,7 +158,7 @@ def test(
 @judge.command()
 def drift(
     model: _Model = None,
-    base_url: _Server = None,
+    base_url: BaseUrl = None,
     rules: _Rules = False,
     scripted: _Scripted = False,
     items: Annotated[int, typer.Option("--items", min=2, help="People; four questions each.")] = 20,
@@ -337,7 +344,7 @@ def _show_usage(rows: Sequence[RoleUsage]) -> None:
         )
 
 
-def _numbers(value: Estimate) -> tuple[str, str]:
+def _numbers(value: statistics.Estimate) -> tuple[str, str]:
     if value.low is None or value.high is None:
         return _number(value.value), "–"
     return _number(value.value), f"{_number(value.low)} to {_number(value.high)}"

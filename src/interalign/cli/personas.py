@@ -11,6 +11,8 @@ import typer
 
 from interalign.cli.console import (
     DEMO,
+    IN_A_WORD,
+    BaseUrl,
     BudgetInWords,
     Out,
     PriceFile,
@@ -19,6 +21,8 @@ from interalign.cli.console import (
     checked_model,
     chosen_recipe,
     err,
+    in_place_of,
+    model_in_a_word,
     say,
     say_call,
     server_model,
@@ -91,13 +95,11 @@ def grow(
         str | None,
         typer.Option(
             "--model",
-            help="Who writes: a model on the server of --base-url, the recipe or OPENAI_BASE_URL, a checkpoint folder, "
-            "or a hub name. Default: the recipe's, or a script.",
+            help=f"Who writes: {IN_A_WORD}; or the name of a model on the server of --base-url, the recipe or "
+            "OPENAI_BASE_URL. Default: the recipe's, or a script.",
         ),
     ] = None,
-    base_url: Annotated[
-        str | None, typer.Option("--base-url", help="An OpenAI-compatible server, as in http://localhost:8000/v1.")
-    ] = None,
+    base_url: BaseUrl = None,
     profiles: Annotated[int | None, typer.Option("--profiles", min=1, help="Size of the pool of profiles.")] = None,
     personalities: Annotated[
         int | None, typer.Option("--personalities", min=1, help="Size of the pool of personalities.")
@@ -341,7 +343,10 @@ def _with(
 def _generator(before: ModelConfig, model: str | None, base_url: str | None) -> dict[str, Any] | None:
     if model is None and base_url is None:
         return None
-    if before.backend == "endpoint":
+    named = None if model is None or base_url is not None else model_in_a_word(model)
+    if named is not None:
+        chosen = in_place_of([before], named)
+    elif before.backend == "endpoint":
         # What is left out stays as the recipe has it, with the key, the limits and the form of its server.
         chosen = checked_model(before.model_dump() | _given(base_url=base_url, model=model))
     elif model is None:

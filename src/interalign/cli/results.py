@@ -7,7 +7,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from interalign.cli.console import IN_A_WORD, BudgetInWords, PriceFile, chosen_recipe, escaped, note, out, say, work_in
+from interalign.cli.console import (
+    IN_A_WORD,
+    BudgetInWords,
+    Estimate,
+    PriceFile,
+    chosen_recipe,
+    escaped,
+    model_named,
+    note,
+    out,
+    say,
+    server_model,
+    work_in,
+)
 from interalign.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,7 +31,6 @@ if TYPE_CHECKING:
 
 __all__ = ["compare", "ranking", "rescore", "results"]
 
-_RULES = "rules"
 _FINISHED = "A run with a finished evaluation, or a folder in its rescored/."
 
 Finished = Annotated[Path, typer.Argument(help=_FINISHED)]
@@ -111,13 +123,7 @@ def ranking(runs: Ranked) -> None:
 
 def rescore(
     run: Annotated[Path, typer.Argument(help="A run with a finished evaluation.")],
-    judge: Annotated[
-        str,
-        typer.Option(
-            "--judge",
-            help=f"Who judges: rules, {IN_A_WORD}.",
-        ),
-    ],
+    judge: Annotated[str, typer.Option("--judge", help=f"Who judges: rules, {IN_A_WORD}.")],
     base_url: Annotated[
         str | None, typer.Option("--base-url", help="The server of --judge, if not named there.")
     ] = None,
@@ -141,9 +147,7 @@ def rescore(
     ] = None,
     budget: BudgetInWords = None,
     prices: PriceFile = None,
-    estimate: Annotated[
-        bool, typer.Option("--estimate", help="Say how many calls, tokens and dollars it would take, and do nothing.")
-    ] = False,
+    estimate: Estimate = False,
 ) -> None:
     """Judge the stored replies of an evaluation by another judge, and say how far the two agree."""
     from interalign.cli.usage import show_usage
@@ -191,11 +195,10 @@ def _judge(
     what: str, base_url: str | None, *, weighted: bool, free_text: bool, max_tokens: int | None
 ) -> JudgeConfig | None:
     """The judge that the command line names; None for rules."""
-    from interalign.cli.console import server_model
-    from interalign.cli.evaluate import model_named
     from interalign.conversations.environment import environment_played_by
+    from interalign.pipeline.setting import RULES
 
-    if what == _RULES:
+    if what == RULES:
         if base_url or weighted or free_text or max_tokens:
             raise InputError(
                 "Rules take no --base-url, --weighted, --free-text or --max-tokens.", mend="leave these out."

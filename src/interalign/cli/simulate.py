@@ -12,7 +12,10 @@ from rich.table import Table
 
 from interalign.cli.console import (
     DEMO,
+    IN_A_WORD,
+    BaseUrl,
     BudgetInWords,
+    Estimate,
     Out,
     PriceFile,
     RecipeFile,
@@ -57,21 +60,30 @@ MEANINGS: Mapping[str, str] = {
 }
 """What is wrong with a message that a check refuses, by the check's name."""
 
+AllRoles = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help=f"Plays all roles: {IN_A_WORD}; or the name of a model on the server of --base-url or OPENAI_BASE_URL. "
+        "Default: the recipe's roles, or rules.",
+    ),
+]
+Grow = Annotated[
+    Path | None, typer.Option("--grow", help="Trees to grow on: more turns, or other branches, as --policy has it.")
+]
+Engine = Annotated[
+    str, typer.Option("--engine", help="Where conversations go on: process (this one), or ray (many, see --workers).")
+]
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, help="With --engine ray: how many processes. Default: the CPUs.")
+]
+
 
 def simulate(
     folder: Out = DEMO,
     recipe: RecipeFile = None,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            help="Plays all roles: a model on the server of --base-url or OPENAI_BASE_URL, a checkpoint folder, or a "
-            "hub name. Default: the recipe's roles, or rules.",
-        ),
-    ] = None,
-    base_url: Annotated[
-        str | None, typer.Option("--base-url", help="An OpenAI-compatible server, as in http://localhost:8000/v1.")
-    ] = None,
+    model: AllRoles = None,
+    base_url: BaseUrl = None,
     scripted: Annotated[
         bool, typer.Option("--scripted", help="Scripts play all roles: to try the way with personas of any making.")
     ] = False,
@@ -83,21 +95,12 @@ def simulate(
     personas: Annotated[
         int | None, typer.Option("--personas", min=1, help="Talk to the first N personas only.")
     ] = None,
-    grow: Annotated[
-        Path | None, typer.Option("--grow", help="Trees to grow on: more turns, or other branches, as --policy has it.")
-    ] = None,
+    grow: Grow = None,
     budget: BudgetInWords = None,
     prices: PriceFile = None,
-    engine: Annotated[
-        str,
-        typer.Option("--engine", help="Where conversations go on: process (this one), or ray (many, see --workers)."),
-    ] = "process",
-    workers: Annotated[
-        int | None, typer.Option("--workers", min=1, help="With --engine ray: how many processes. Default: the CPUs.")
-    ] = None,
-    estimate: Annotated[
-        bool, typer.Option("--estimate", help="Say how many calls, tokens and dollars it would take, and do nothing.")
-    ] = False,
+    engine: Engine = "process",
+    workers: Workers = None,
+    estimate: Estimate = False,
     show_prompts: ShowPrompts = False,
 ) -> None:
     """Grow conversation trees with the training personas: trees.jsonl and preferences/."""
@@ -114,16 +117,9 @@ def simulate(
     _refuse_unused_depth(depth, chosen)
     cap = Budget.parse(budget) if budget is not None else None
     where = _engine(engine, workers)
-    if grow is not None and not grow.is_file():
-        raise InputError(f"{grow} does not exist.", mend="give the trees.jsonl of a run to --grow.")
-    if not RunFolder(folder).personas.exists():
-        raise InputError(
-            f"{folder} holds no personas.jsonl, so there is nobody to talk to.",
-            mend="make some there first: interalign personas compose, grow or pair, with the same --out.",
-        )
-    if estimate or show_prompts:
-        if grow is not None:
-            raise InputError("--grow cannot be estimated.", mend="leave --grow out for a run from the beginning.")
+    rehearsed = estimate or show_prompts
+    _refuse_missing_files(folder, grow, rehearsed=rehearsed)
+    if rehearsed:
         _rehearse(folder, chosen, personas, prices, prompts=show_prompts)
         return
     _tell_of_trees(folder, grow, personas)
@@ -134,6 +130,21 @@ def simulate(
     _show(told)
     if chosen.simulate.roles is not None:
         say(f"\nreport: {RunFolder(folder).simulation_report}")
+
+
+def _refuse_missing_files(folder: Path, grow: Path | None, *, rehearsed: bool) -> None:
+    """Refuse trees to grow on that are not there, or cannot be rehearsed, and a folder without personas."""
+    from interalign.run import RunFolder
+
+    if grow is not None and not grow.is_file():
+        raise InputError(f"{grow} does not exist.", mend="give the trees.jsonl of a run to --grow.")
+    if not RunFolder(folder).personas.exists():
+        raise InputError(
+            f"{folder} holds no personas.jsonl, so there is nobody to talk to.",
+            mend="make some there first: interalign personas compose, grow or pair, with the same --out.",
+        )
+    if rehearsed and grow is not None:
+        raise InputError("--grow cannot be estimated.", mend="leave --grow out for a run from the beginning.")
 
 
 def _engine(name: str, workers: int | None) -> Literal["process", "ray"]:
@@ -214,6 +225,7 @@ def _rehearse(folder: Path, recipe: Recipe, limit: int | None, prices: Path | No
     from interalign.llm.prices import load_prices
     from interalign.personas.persona import Persona
     from interalign.pipeline.rehearsal import estimate, sample_calls
+    from interalign.report.growth import counted
     from interalign.run import RunFolder, read_jsonl
 
     if recipe.simulate.roles is None:
@@ -230,8 +242,9 @@ def _rehearse(folder: Path, recipe: Recipe, limit: int | None, prices: Path | No
     rows = estimate(people, recipe, load_prices(prices))
     _show_usage("estimate", rows)
     out.print(
-        f"{len(people):,} personas, {recipe.simulate.turns} turns, policy {recipe.simulate.policy.name}; from a "
-        "rehearsal with scripts, replies taken as 120 tokens and four characters as a token.",
+        f"{counted(len(people), 'persona')}, {counted(recipe.simulate.turns, 'turn')}, policy "
+        f"{recipe.simulate.policy.name}; from a rehearsal with scripts, replies taken as 120 tokens and four "
+        "characters as a token.",
         highlight=False,
     )
 

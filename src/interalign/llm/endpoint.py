@@ -31,10 +31,7 @@ from interalign.run import derive_seed
 if TYPE_CHECKING:
     from openai import AsyncOpenAI, OpenAIError
 
-__all__ = ["ADDRESS", "EndpointConfig", "EndpointModel", "seed_of"]
-
-ADDRESS = "correct its address (base_url)"
-"""What mends a wrong address; commands that name servers otherwise say how."""
+__all__ = ["EndpointConfig", "EndpointModel", "seed_of"]
 
 _NO_KEY = "none"
 _SHOWN_CHARACTERS = 300
@@ -232,7 +229,7 @@ class EndpointModel:
             what = f"{self.name} cannot be reached: {why} {tries}. Does the server run, and is its address right?"
             return ModelError(
                 what,
-                mend=f"start the server, or {ADDRESS}.",
+                mend="start the server, or correct its address (--base-url, MODEL@URL, or base_url in the recipe).",
                 lasting=_is_absent(unreachable),
                 cause="call failed: no connection",
             )

@@ -11,11 +11,12 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain
 from pathlib import Path
 
 from interalign.conversations.environment import TESTED, Environment, open_test
-from interalign.errors import BudgetSpent, InputError, Interrupted, ModelError, StopWork
+from interalign.errors import BudgetSpent, InputError, ModelError, StopWork
 from interalign.evaluation.benchmark import (
     CONTROLS,
     PACKAGED,
@@ -33,7 +34,6 @@ from interalign.evaluation.rows import TurnRow
 from interalign.evaluation.summary import Summary, summarise
 from interalign.llm.account import Account, Budget
 from interalign.llm.backends import LocalConfig, ScriptedConfig, costs_nothing, open_model
-from interalign.llm.endpoint import ADDRESS
 from interalign.llm.offline import resolve_model
 from interalign.llm.prices import Prices, load_prices
 from interalign.personas.persona import Persona
@@ -41,7 +41,7 @@ from interalign.pipeline import cautions
 from interalign.pipeline.record import prompts_used, recorded, world_of
 from interalign.pipeline.rehearsed_evaluation import estimate_evaluation
 from interalign.pipeline.setting import Setting, setting_of
-from interalign.pipeline.stopping import GO_ON, Gate, stopping, wrapping
+from interalign.pipeline.stopping import Gate, stop_told, stopping, wrapping
 from interalign.pipeline.tested import BASE, Tested, What, folder_of, tested_in_words, tested_models
 from interalign.pipeline.work import Work
 from interalign.recipe import Recipe
@@ -53,10 +53,9 @@ __all__ = [
     "cases_of",
     "evaluate",
     "people_of",
+    "refuse_unjudged",
     "verdicts_at",
 ]
-
-_NAMED_AT = "MODEL@URL in --model, --roles, --user or --judge, or base_url in the recipe"
 
 
 @dataclass(frozen=True)
@@ -67,8 +66,8 @@ class _Bench:
     people: Sequence[Persona]
     account: Account
     gate: Gate
-    version: str
-    """Of the people."""
+    settings: Mapping[str, Setting]
+    """What the verdicts of each model and of each control are made by now."""
 
     @property
     def config(self) -> BenchmarkConfig:
@@ -81,10 +80,6 @@ class _Bench:
     def repeats(self) -> tuple[Case, ...]:
         """Those of them that are repeats."""
         return tuple(case for case in self.cases() if case.repeat)
-
-    def setting(self, name: str, tested: Tested | None) -> Setting:
-        """What the verdicts of a model or a control are made by now."""
-        return setting_of(name, tested, self.config, self.version, prompts_used(self.config), self.work.recipe.seed)
 
 
 def evaluate(
@@ -223,14 +218,14 @@ async def _all_rows(
     free = config.by_rules and all(costs_nothing(one.model) for one in tested)
     _tell(work, _length_told(work, people, tested))
     async with nullcontext(Gate()) if free else stopping(work.console) as gate:
-        bench = _Bench(work, people, account, gate, card(people).version)
-        before = {one.name: None if one.elsewhere else _before(bench, one.name, one) for one in tested}
+        bench = _Bench(work, people, account, gate, _settings(work.recipe, people, tested))
+        before = {one.name: None if one.elsewhere else _before(bench, one.name) for one in tested}
         await _refuse_unfit(bench, [one for one in tested if _is_asked(bench, one.name, before[one.name])])
         rows = {one.name: before[one.name] or await _rows_of_model(bench, one, _begun_with(bench)) for one in tested}
         for one in tested:
             await _repeat(bench, one, rows)
         lacking = [left for one in tested for left in _lacking(bench, one.name, rows[one.name])]
-        settings = [bench.setting(one.name, one) for one in tested]
+        settings = [bench.settings[one.name] for one in tested]
         for setting, of_other in _of_other_commands(bench, tested):
             rows[setting.name] = of_other
             settings.append(setting)
@@ -238,10 +233,19 @@ async def _all_rows(
         if config.by_rules and config.controls:
             for name in CONTROLS:
                 control = ControlCandidate(CONTROLS[name])
-                rows[name] = _before(bench, name, None) or await _rows(
-                    bench, name, control, Environment(), None, bench.cases()
-                )
+                rows[name] = _before(bench, name) or await _rows(bench, name, control, Environment(), bench.cases())
     return rows, (*cautions.of_the_judge(config.roles, settings), *cautions.of_the_noise(lacking))
+
+
+def _settings(recipe: Recipe, people: Sequence[Persona], tested: Sequence[Tested]) -> dict[str, Setting]:
+    """By name, what the verdicts of each model and of each control are made by now.
+
+    They are made here and nowhere else: a model in this process is told by all its weights, which takes time to read.
+    """
+    config, version = recipe.benchmark, card(people).version
+    made_by = partial(setting_of, config=config, cases=version, prompts=prompts_used(config), seed=recipe.seed)
+    models: dict[str, Tested | None] = {one.name: one for one in tested}
+    return {name: made_by(name, one) for name, one in (dict.fromkeys(CONTROLS) | models).items()}
 
 
 def _begun_with(bench: _Bench) -> Sequence[Case]:
@@ -261,7 +265,7 @@ async def _repeat(bench: _Bench, tested: Tested, rows: dict[str, list[TurnRow]])
     async with _opened(bench, tested) as (candidate, cast):
         played, stop = await _played(bench, f"repeats of {name}", candidate, cast, again)
     if stop is not None and not isinstance(stop, BudgetSpent):
-        raise _stop_told(stop, bench.account, f"the repeats of {name}", len(played), len(again))
+        raise stop_told(stop, _how_far(bench.account, f"the repeats of {name}", len(played), len(again)))
     place = {case.persona.id: place for place, case in enumerate(bench.repeats())}
     first, repeats = [row for row in rows[name] if not row.repeat], [row for row in rows[name] if row.repeat]
     repeats = sorted([*repeats, *chain.from_iterable(played)], key=lambda row: place[row.case])
@@ -306,7 +310,7 @@ async def _refuse_unfit(bench: _Bench, tested: Sequence[Tested]) -> None:
 def _of_other_commands(bench: _Bench, tested: Sequence[Tested]) -> Iterator[tuple[Setting, list[TurnRow]]]:
     """The rows of models that this command does not name, where they were made in the same setting."""
     known = {folder_of(name) for name in (*(one.name for one in tested), *CONTROLS)}
-    shared = bench.setting("", None).shared
+    shared = next(iter(bench.settings.values())).shared
     for path in sorted(bench.work.run.eval.glob("*/setting.json")):
         if path.parent.name in known or not (path.parent / "verdicts.jsonl").exists():
             continue
@@ -332,7 +336,7 @@ def _length_told(work: Work, people: Sequence[Persona], tested: Sequence[Tested]
 
 async def _rows_of_model(bench: _Bench, tested: Tested, cases: Sequence[Case]) -> list[TurnRow]:
     async with _opened(bench, tested) as (candidate, cast):
-        return await _rows(bench, tested.name, candidate, cast, tested, cases)
+        return await _rows(bench, tested.name, candidate, cast, cases)
 
 
 @asynccontextmanager
@@ -347,7 +351,7 @@ async def _opened(bench: _Bench, tested: Tested) -> AsyncIterator[tuple[Candidat
         yield MethodCandidate(tested.method, model, config.sampling), cast
 
 
-def _before(bench: _Bench, name: str, tested: Tested | None) -> list[TurnRow] | None:
+def _before(bench: _Bench, name: str) -> list[TurnRow] | None:
     """The rows of an earlier command in the same setting, where all stand: what failed may do better now.
 
     Older versions did not write down the setting; their rows are taken as they are.
@@ -356,7 +360,7 @@ def _before(bench: _Bench, name: str, tested: Tested | None) -> list[TurnRow] | 
     if not path.exists():
         return None
     mark = _setting_at(bench.work.run, name)
-    other = read_json(mark, Setting).differences(bench.setting(name, tested)) if mark.exists() else ()
+    other = read_json(mark, Setting).differences(bench.settings[name]) if mark.exists() else ()
     if other:
         bench.work.say(f"{name} was evaluated with other settings ({', '.join(other)}), and is played again.")
         return None
@@ -373,22 +377,17 @@ def _unanswered(row: TurnRow) -> bool:
 
 
 async def _rows(
-    bench: _Bench,
-    name: str,
-    candidate: Candidate,
-    cast: Environment,
-    tested: Tested | None,
-    cases: Sequence[Case],
+    bench: _Bench, name: str, candidate: Candidate, cast: Environment, cases: Sequence[Case]
 ) -> list[TurnRow]:
     played, stop = await _played(bench, f"benchmark of {name}", candidate, cast, cases)
     if stop is not None:
-        raise _stop_told(stop, bench.account, name, len(played), len(cases))
+        raise stop_told(stop, _how_far(bench.account, name, len(played), len(cases)))
     rows = list(chain.from_iterable(played))
     _refuse_all_failed(name, rows, bench.config)
     path = verdicts_at(bench.work.run, name)
     # A process that is killed in between leaves no verdicts of one setting beside the mark of another.
     path.unlink(missing_ok=True)
-    write_json(_setting_at(bench.work.run, name), bench.setting(name, tested))
+    write_json(_setting_at(bench.work.run, name), bench.settings[name])
     write_jsonl(path, rows)
     return rows
 
@@ -411,28 +410,34 @@ async def _played(
     return [rows[place] for place in sorted(rows)], stopped
 
 
-def _stop_told(stop: StopWork, account: Account, name: str, done: int, of: int) -> StopWork:
-    """The error, with how far the work has come and what it took."""
-    what = (
-        f"{stop.what} Of {name}, {done:,} of {counted(of, 'conversation')} {'is' if done == 1 else 'are'} done; with "
-        f"those under way this command has used {counted(account.tokens, 'token')}, which are kept."
+def _how_far(account: Account, name: str, done: int, of: int) -> str:
+    """How far the work with a model has come, and what it took."""
+    return (
+        f"Of {name}, {done:,} of {counted(of, 'conversation')} {'is' if done == 1 else 'are'} done; with those under "
+        f"way this command has used {counted(account.tokens, 'token')}, which are kept."
     )
-    if isinstance(stop, Interrupted):
-        # Wanted, so nothing is to be mended.
-        return Interrupted(f"{what} {GO_ON[0].upper()}{GO_ON[1:]}")
-    return type(stop)(what, mend=stop.mend and _where_named(stop.mend))
-
-
-def _where_named(text: str) -> str:
-    """What a server's failure says, with the place where this command names servers."""
-    return text.replace(ADDRESS, ADDRESS.replace("base_url", _NAMED_AT))
 
 
 def _refuse_all_failed(name: str, rows: Sequence[TurnRow], config: BenchmarkConfig) -> None:
     # Written down they would count as done, and a server that was only switched off would never be asked again.
     reasons = [row.failure for row in rows if row.failure is not None]
     if reasons and len(reasons) == len(rows):
-        raise ModelError(f"Every turn with {name} failed; the first one said: {_where_named(reasons[0])}")
+        raise ModelError(f"Every turn with {name} failed; the first one said: {reasons[0]}")
+    judge = config.roles.judge if config.roles else None
+    refuse_unjudged(name, rows, free_text=judge is not None and judge.free_text)
+
+
+def refuse_unjudged(name: str, rows: Sequence[TurnRow], *, free_text: bool) -> None:
+    """Refuse the rows of a model when the judge has no verdict on any of its replies: they are no result.
+
+    Args:
+        name: Of the model.
+        rows: What was judged.
+        free_text: Whether the judge answers in free text already, so that it is not advised.
+
+    Raises:
+        ModelError: there is none; it says why.
+    """
     if any(row.verdict for row in rows):
         return
     failed = [
@@ -440,9 +445,8 @@ def _refuse_all_failed(name: str, rows: Sequence[TurnRow], config: BenchmarkConf
     ]
     unread = f"its answers cannot be read as scores ({most_often(reasons_of(rows, len(rows)))})."
     why = f"the first one said: {failed[0]}" if failed else unread
-    judge = config.roles.judge if config.roles else None
-    freely = "" if judge is not None and judge.free_text else "let it answer in free text (--free-text), "
+    freely = "" if free_text else "let it answer in free text (--free-text), "
     raise ModelError(
-        f"The judge has no verdict on any reply of {name}; {_where_named(why)}",
-        mend=f"name another judge, {freely}or see what it is asked (--show-prompts).",
+        f"The judge has no verdict on any reply of {name}; {why}",
+        mend=f"name another judge, {freely}or see what it is asked (`interalign eval --show-prompts`).",
     )

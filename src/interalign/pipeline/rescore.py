@@ -21,9 +21,8 @@ from interalign.conversations.environment import (
     open_environment,
     prompts_of,
 )
-from interalign.errors import InputError, Interrupted, ModelError, StopWork
+from interalign.errors import InputError, StopWork
 from interalign.evaluation.benchmark import BenchmarkConfig
-from interalign.evaluation.missing import most_often, reasons_of
 from interalign.evaluation.rescoring import JudgeAgreement, judge_agreement, rescored
 from interalign.evaluation.rows import Counterfactual, TurnRow
 from interalign.evaluation.summary import Summary, summarise
@@ -33,12 +32,12 @@ from interalign.llm.prices import Prices, load_prices
 from interalign.messages import Value
 from interalign.personas.persona import Persona
 from interalign.pipeline.cautions import of_the_judge
-from interalign.pipeline.evaluate import people_of, verdicts_at
+from interalign.pipeline.evaluate import people_of, refuse_unjudged, verdicts_at
 from interalign.pipeline.record import world_of
 from interalign.pipeline.rehearsal import REHEARSED, Heard, estimated, overheard
 from interalign.pipeline.results import RULES, JudgedAnew, judge_in_words, rescored_at
 from interalign.pipeline.setting import Setting
-from interalign.pipeline.stopping import GO_ON, Gate, stopping, wrapping
+from interalign.pipeline.stopping import Gate, stop_told, stopping, wrapping
 from interalign.pipeline.work import Work
 from interalign.recipe import Recipe
 from interalign.report.growth import counted
@@ -143,7 +142,7 @@ def estimate_rescoring(
     if judge is None:
         return ()
     check_limits(one.model for one in judge.models)
-    heard, share = Heard(), 0.0
+    heard = Heard()
     some = {name: _first_cases(of_model) for name, of_model in rows.items()}
     share = sum(map(len, rows.values())) / max(1, sum(map(len, some.values())))
     told = prompts_of({"judge": judge})["judge"]
@@ -238,40 +237,36 @@ async def _all_rows(
         async with open_environment(roles, work.recipe.benchmark.checks, wrap) as cast:
             for name, of_model in rows.items():
                 path = folder / verdicts_at(work.run, name).relative_to(work.run.eval)
-                after[name] = await _of_model(work, name, path, of_model, people, cast.judge, account)
+                done = _before(path, of_model)
+                if done is not None:
+                    work.done(f"judging {name}")
+                else:
+                    done = await _judged(work, name, of_model, people, cast.judge, account)
+                    if any(row.verdict for row in of_model):
+                        refuse_unjudged(name, done, free_text=judge is not None and judge.free_text)
+                    write_jsonl(path, done)
+                after[name] = done
     return after
 
 
-async def _of_model(
-    work: Work,
-    name: str,
-    path: Path,
-    rows: Sequence[TurnRow],
-    people: Sequence[Persona],
-    judge: Judge,
-    account: Account,
+def _before(path: Path, rows: Sequence[TurnRow]) -> list[TurnRow] | None:
+    """These rows as an earlier command has judged them, where nothing is left to be asked for."""
+    if not path.exists():
+        return None
+    before = read_jsonl(path, TurnRow)
+    # What was not answered may be now, and a model that was evaluated anew has said something else.
+    return before if not any(map(_unanswered, before)) and _said(before) == _said(rows) else None
+
+
+async def _judged(
+    work: Work, name: str, rows: Sequence[TurnRow], people: Sequence[Persona], judge: Judge, account: Account
 ) -> list[TurnRow]:
-    if path.exists():
-        before = read_jsonl(path, TurnRow)
-        # What was not answered may be now, and a model that was evaluated anew has said something else.
-        if not any(map(_unanswered, before)) and _said(before) == _said(rows):
-            work.done(f"judging {name}")
-            return before
     with work.bar(f"judging {name}", len(rows)) as bar:
         try:
-            after = await rescored(rows, people, judge, work.recipe.benchmark, work.recipe.seed, on_row=bar.advance)
+            return await rescored(rows, people, judge, work.recipe.benchmark, work.recipe.seed, on_row=bar.advance)
         except StopWork as stop:
-            raise _stop_told(stop, name, account) from None
-    if any(row.verdict for row in rows) and not any(row.verdict for row in after):
-        failed = [fault.text for row in after for fault in row.faults if (fault.role, fault.check) == _UNANSWERED]
-        unread = f"its answers cannot be read as scores ({most_often(reasons_of(after, len(after)))})."
-        why = f"the first one said: {failed[0]}" if failed else unread
-        raise ModelError(
-            f"The judge has no verdict on any reply of {name}; {why}",
-            mend="name another judge, or let it answer in free text (--free-text), if it does not yet.",
-        )
-    write_jsonl(path, after)
-    return after
+            kept = f"It was judging {name}; the {counted(account.tokens, 'token')} of this command are kept."
+            raise stop_told(stop, kept) from None
 
 
 def _unanswered(row: TurnRow) -> bool:
@@ -289,11 +284,3 @@ def _said(rows: Sequence[TurnRow]) -> tuple[Any, ...]:
 
 def _replies(controls: Mapping[str, Counterfactual]) -> dict[str, str]:
     return {name: one.reply for name, one in controls.items()}
-
-
-def _stop_told(stop: StopWork, name: str, account: Account) -> StopWork:
-    what = f"{stop.what} It was judging {name}; the {counted(account.tokens, 'token')} of this command are kept."
-    if isinstance(stop, Interrupted):
-        # Wanted, so nothing is to be mended.
-        return Interrupted(f"{what} {GO_ON[0].upper()}{GO_ON[1:]}")
-    return type(stop)(what, mend=stop.mend)

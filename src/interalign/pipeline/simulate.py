@@ -32,7 +32,7 @@ from interalign.conversations.preferences import preferences
 from interalign.conversations.simulate import RolesConfig, grow_as_done
 from interalign.conversations.tree import Tree
 from interalign.conversations.turn import Cast
-from interalign.errors import InputError, Interrupted, LeakError, ModelError, StopWork
+from interalign.errors import InputError, LeakError, ModelError, StopWork
 from interalign.llm.account import Account, Budget, RoleUsage, merged
 from interalign.llm.backends import ScriptedConfig
 from interalign.llm.journal import journalled
@@ -42,7 +42,7 @@ from interalign.messages import Value
 from interalign.personas.persona import Persona
 from interalign.pipeline.ray_engine import Order, gather_journals, grow_on_ray
 from interalign.pipeline.rehearsal import estimate
-from interalign.pipeline.stopping import GO_ON, Gate, stopping, wrapping
+from interalign.pipeline.stopping import Gate, stop_told, stopping, wrapping
 from interalign.pipeline.work import Work
 from interalign.report.growth import counted
 from interalign.report.simulation import SimulationPage
@@ -218,24 +218,20 @@ def _carried_out(
         # Those that an earlier command has done may not have had their turn.
         done = new.keys() | (found.again if not growing_on else set())
         usage = max(usage, found.usage, key=lambda rows: sum(row.calls for row in rows))
-        error = _stop_told(stopped, order, len(done), usage, written=not growing_on)
+        error = stop_told(stopped, _how_far(order, len(done), usage, written=not growing_on))
         if growing_on or not done:
             raise error
         return _written(work, people, new, found, usage, unfinished=len(order.personas) - len(done)), error
 
 
-def _stop_told(stopped: StopWork, order: Order, done: int, usage: tuple[RoleUsage, ...], *, written: bool) -> StopWork:
-    """The error, with how far the work has come and what it took, unfinished conversations included."""
+def _how_far(order: Order, done: int, usage: tuple[RoleUsage, ...], *, written: bool) -> str:
+    """How far the work has come and what it took, unfinished conversations included."""
     state = "done and written" if written else "done, and none is written before all are"
     tokens = sum(row.prompt_tokens + row.completion_tokens for row in usage)
-    what = (
-        f"{stopped.what} {done:,} of {counted(len(order.personas), 'conversation')} {'is' if done == 1 else 'are'} "
-        f"{state}; with those under way they have used {counted(tokens, 'token')}."
+    return (
+        f"{done:,} of {counted(len(order.personas), 'conversation')} {'is' if done == 1 else 'are'} {state}; with "
+        f"those under way they have used {counted(tokens, 'token')}."
     )
-    if isinstance(stopped, Interrupted):
-        # Wanted, so nothing is to be mended.
-        return Interrupted(f"{what} {GO_ON[0].upper()}{GO_ON[1:]}")
-    return type(stopped)(what, mend=stopped.mend)
 
 
 def _set_scripted_aside(work: Work) -> None:

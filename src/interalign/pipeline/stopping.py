@@ -21,7 +21,7 @@ from interalign.llm.journal import Journal, journalled
 from interalign.llm.model import Answer, ChatModel, Request
 from interalign.llm.scripted import ScriptedModel
 
-__all__ = ["GO_ON", "Gate", "stopping", "wrapping"]
+__all__ = ["GO_ON", "Gate", "stop_told", "stopping", "wrapping"]
 
 GO_ON = "run the same command again to go on from here."
 _IN_A_ROW = 10
@@ -111,6 +111,15 @@ class _Watched:
             raise
         self._gate.answered(self.name)
         return answer
+
+
+def stop_told(stop: StopWork, how_far: str) -> StopWork:
+    """The same stop of work, which also says how far the work has come; one of the user says how to go on."""
+    what = f"{stop.what} {how_far}"
+    if isinstance(stop, Interrupted):
+        # Wanted, so nothing is to be mended.
+        return Interrupted(f"{what} {GO_ON[0].upper()}{GO_ON[1:]}")
+    return type(stop)(what, mend=stop.mend)
 
 
 def wrapping(journal: Journal, account: Account, gate: Gate) -> Wrap:
