@@ -1,6 +1,6 @@
 """How fast the statistics of an evaluation are, how often their intervals hold the truth, and how much cases differ.
 
-    python benchmarks/evaluation_statistics.py --json evaluation_statistics.json
+    python benchmarks/evaluation_statistics.py
 
 Coverage is counted in made-up evaluations of two models whose true means are known: scores with effects of profile,
 personality, their interaction and noise, for the level and for the slope; and of two judges of the same replies, whose
@@ -9,9 +9,7 @@ difference has such effects. It is counted again where verdicts are missing. `--
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import platform
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,9 +17,7 @@ from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
-from rich.box import SIMPLE
-from rich.console import Console
-from rich.table import Table
+from measuring import console, measure_and_tell, new_table
 
 from interalign.evaluation.benchmark import BenchmarkConfig, ControlCandidate, run_benchmark
 from interalign.evaluation.crossed import Clusters, clusters_of
@@ -42,13 +38,15 @@ from interalign.evaluation.statistics import (
 from interalign.evaluation.summary import summarise
 from interalign.personas.compose import WorldConfig, compose_personas
 from interalign.personas.persona import Persona
-from interalign.run import derive_seed, write_json
+from interalign.run import derive_seed
 
+RESULT = Path(__file__).parent / "results" / "evaluation_statistics.json"
 CASES, TURNS, MODELS, RESAMPLES = 100, 10, 4, 10_000
 TURNS_PLAYED = 4
 LEVEL, SLOPE, GAIN = 3.0, 0.1, 0.2
 LOST = 0.15
 AT_ONCE = 500
+STATISTICS = ("mean_al", "ir", "difference", "ir_difference", "relative", "judges")
 FIRST, SECOND = "mirror", "disclosed-only oracle"
 
 
@@ -73,37 +71,28 @@ DESIGNS = {"20 profiles x 5 personalities": CROSSED, "100 distinct persons": Clu
 
 
 def main() -> None:
-    args = parsed()
-    repetitions = 100 if args.quick else 2000
-    found = {
-        "machine": f"{platform.machine()}, {platform.system()}",
-        "seed": args.seed,
-        "seconds": {name: seconds(clusters, args.seed) for name, clusters in DESIGNS.items()},
+    assert __doc__ is not None
+    measure_and_tell(__doc__.partition("\n")[0], RESULT, measure, show, served=False)
+
+
+def measure(quick: bool, seed: int) -> dict[str, Any]:
+    repetitions = 100 if quick else 2000
+    return {
+        "seconds": {name: seconds(clusters, seed) for name, clusters in DESIGNS.items()},
         "repetitions": repetitions,
         "coverage": [
             {
                 "design": name,
                 **deviations._asdict(),
                 "lost": lost,
-                **coverage(clusters, deviations, repetitions, args.seed, lost=lost),
+                **coverage(clusters, deviations, repetitions, seed, lost=lost),
             }
             for name, clusters in DESIGNS.items()
             for deviations in WORLDS
             for lost in (0.0, LOST)
         ],
-        "spreads": spreads(*((5, 4) if args.quick else (20, 10)), args.seed),
+        "spreads": spreads(*((5, 4) if quick else (20, 10)), seed),
     }
-    show(Console(), found)
-    if args.json is not None:
-        write_json(args.json, found)
-
-
-def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Speed and coverage of the statistics of an evaluation.")
-    parser.add_argument("--quick", action="store_true", help="fewer repetitions and fewer users")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers to this file")
-    return parser.parse_args()
 
 
 def seconds(clusters: Clusters, seed: int) -> dict[str, float]:
@@ -256,15 +245,12 @@ def spreads(profiles: int, personalities: int, seed: int) -> dict[str, Any]:
     return {name: round(value, 3) for name, value in numbers.items()} | {"source": found.source}
 
 
-def show(console: Console, found: Mapping[str, Any]) -> None:
-    table = Table(title=f"How often 95 % intervals hold the truth, {found['repetitions']:,} times", box=SIMPLE)
+def show(found: Mapping[str, Any]) -> None:
     columns = ("design", "deviations", "missing", "mean AL", "IR", "difference", "of IR", "relative", "of judges")
-    for place, column in enumerate(columns):
-        table.add_column(column, justify="right" if place > 1 else "left")
+    table = new_table(f"How often 95 % intervals hold the truth, {found['repetitions']:,} times", *columns)
     for one in found["coverage"]:
         deviations = " ".join(f"{one[name]:g}" for name in Deviations._fields)
-        names = ("mean_al", "ir", "difference", "ir_difference", "relative", "judges")
-        table.add_row(one["design"], deviations, f"{one['lost']:.0%}", *(f"{one[name]:.1%}" for name in names))
+        table.add_row(one["design"], deviations, f"{one['lost']:.0%}", *(f"{one[name]:.1%}" for name in STATISTICS))
     table.caption = "deviations in points: profile, personality, their pair, turn"
     console.print(table)
     for design, took in found["seconds"].items():

@@ -1,4 +1,4 @@
-"""What benchmarks with a delayed server share: how they are called, what they tell of the machine, how they print."""
+"""What benchmarks share: how they are called, what they tell of the machine, how they print, a delayed server."""
 
 from __future__ import annotations
 
@@ -37,10 +37,12 @@ def measure_and_tell(
     result: Path,
     measure: Callable[[bool, int], Mapping[str, Any]],
     show: Callable[[Mapping[str, Any]], None],
+    *,
+    served: bool = True,
 ) -> None:
     """Run the benchmark whose numbers lie in `result`: `measure` takes whether to be quick, and the seed.
 
-    Nothing is written of a quick one unless a file is named.
+    Nothing is written of a quick one unless a file is named. `served` tells that the delayed server took part.
     """
     args = parsed(what, result)
     started = load()
@@ -51,7 +53,7 @@ def measure_and_tell(
     show(measured)
     if (out := args.out or (None if args.quick else result)) is not None:
         command = f"python benchmarks/{result.stem}.py" + (" --quick" if args.quick else "")
-        told = {"command": command, **circumstances(args, started)}
+        told = {"command": command, **circumstances(args, started, served=served)}
         write_json(out, {**told, "result": {"quick": args.quick, **measured}})
         note(f"written: {out}")
 
@@ -64,9 +66,9 @@ def parsed(what: str, result: Path) -> argparse.Namespace:
     return parser.parse_args()
 
 
-def circumstances(args: argparse.Namespace, load_before: list[float] | None) -> dict[str, Any]:
+def circumstances(args: argparse.Namespace, load_before: list[float] | None, *, served: bool) -> dict[str, Any]:
     return {
-        "machine": f"{machine()}; the server on the same machine",
+        "machine": machine() + ("; the server on the same machine" if served else ""),
         "load_average": {"before": load_before, "after": load()},
         "versions": {
             "python": platform.python_version(),

@@ -6,8 +6,9 @@ Each result file holds the command, the machine and the versions beside its `res
 (its `eval/summary.json`), `offline_hour.json` that of `interalign run recipes/offline_hour.toml`, `world_card.json`
 that of `world_card.py --json`, `persona_pool.json` that of `persona_pool.py`, `simulator_checks.json` that of
 `simulator_checks.py --json`, `conversations.json` that of `conversations.py`, `tree_packing.json` that of
-`tree_packing.py`, `evaluation.json` that of `evaluation.py`, `calibration.json` that of `interalign personas
-calibrate --json`. A test checks that the README holds exactly these tables.
+`tree_packing.py`, `evaluation.json` that of `evaluation.py`, `evaluation_statistics.json` that of
+`evaluation_statistics.py`, `calibration.json` that of `interalign personas calibrate --json`. A test checks that the
+README holds exactly these tables.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ def main() -> None:
     print(tree_packing())
     print()
     print(evaluation())
+    print()
+    print(evaluation_statistics())
 
 
 def demo_table() -> str:
@@ -205,6 +208,30 @@ def evaluation() -> str:
     ]
     headers = ["controls", "calls", "million tokens", "ideal, s", "it took, s", "of the ideal", "calls/s"]
     return as_markdown(headers, rows)
+
+
+def evaluation_statistics() -> str:
+    """How often 95 % intervals hold the truth, least and most often over mixes of what makes scores differ."""
+    titles = {
+        "mean_al": "mean AL",
+        "ir": "IR",
+        "difference": "difference",
+        "ir_difference": "difference of IR",
+        "relative": "relative difference",
+        "judges": "difference of judges",
+    }
+    cells: dict[tuple[str, float], list[dict[str, float]]] = {}
+    for one in result("evaluation_statistics")["coverage"]:
+        cells.setdefault((one["design"], one["lost"]), []).append(one)
+    rows = [
+        [
+            design,
+            f"{lost:.0%}",
+            *(f"{min(one[name] for one in mixes):.1%} to {max(one[name] for one in mixes):.1%}" for name in titles),
+        ]
+        for (design, lost), mixes in cells.items()
+    ]
+    return as_markdown(["100 cases of", "verdicts missing", *titles.values()], rows)
 
 
 def digits_or_none(value: float) -> str:

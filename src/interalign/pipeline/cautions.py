@@ -31,13 +31,15 @@ def of_the_judge(roles: EnvironmentRoles | None, settings: Iterable[Setting]) ->
     settings = tuple(settings)
     warned = []
     for judge in _models_of(roles.judge):
-        tested = [one.name for one in settings if _is(judge, one.tested["model"])]
+        # Once for each judge: of a model in this process all weights are read for it.
+        known = identified(judge)
+        tested = [one.name for one in settings if _is(judge, known, one.tested["model"])]
         if tested:
             warned.append(
                 f"The judge {label(judge)} is itself among the tested models ({', '.join(tested)}), and models tend to "
                 f"rate their own words higher than those of others: {_ANOTHER}"
             )
-        if any(_is(judge, identified(user)) for user in _models_of(roles.user)):
+        if any(_is(judge, known, identified(user)) for user in _models_of(roles.user)):
             warned.append(
                 f"The judge {label(judge)} plays the user as well, so the taste of one model is on both sides of the "
                 f"conversation: {_ANOTHER}"
@@ -66,6 +68,6 @@ def _models_of(role: RoleConfig | None) -> list[ModelConfig]:
     return [one.model for one in role.models if not isinstance(one.model, ScriptedConfig)] if role else []
 
 
-def _is(judge: ModelConfig, tested: str) -> bool:
-    """Whether a setting names this model, on whichever server it runs."""
-    return tested == identified(judge) or tested.startswith(f"{label(judge)} at ")
+def _is(judge: ModelConfig, known: str, other: str) -> bool:
+    """Whether `other` names this model, which is identified as `known`, on whichever server it runs."""
+    return other == known or other.startswith(f"{label(judge)} at ")
