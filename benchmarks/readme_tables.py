@@ -60,10 +60,11 @@ def demo_table() -> str:
             number(model.r2.value),
             number(model.gap.value, signed=True),
             number(model.uptake.value),
+            number(model.listening.value if model.listening else None, signed=True),
         ]
         for model in summary.models
     ]
-    return as_markdown(["model", *turns, "mean AL", "to base", "IR", "N-IR", "R2", "gap", "uptake"], rows)
+    return as_markdown(["model", *turns, "mean AL", "to base", "IR", "N-IR", "R2", "gap", "uptake", "listening"], rows)
 
 
 def offline_hour() -> str:
@@ -79,10 +80,11 @@ def offline_hour() -> str:
             interval(model.ir, signed=True, digits=3),
             interval(model.gap, signed=True),
             interval(model.uptake),
+            interval(model.listening, signed=True),
         ]
         for model in summary.models
     ]
-    headers = ["model", *(f"AL({turn})" for turn in turns), "mean AL", "to base", "IR", "gap", "uptake"]
+    headers = ["model", *(f"AL({turn})" for turn in turns), "mean AL", "to base", "IR", "gap", "uptake", "listening"]
     return as_markdown(headers, rows)
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from interalign.conversations.cast import cast_of, roles_of
 from interalign.conversations.checks import ChecksConfig
@@ -128,13 +129,40 @@ def test_the_best_policy_follows_the_judge() -> None:
 def test_a_policy_continues_what_is_there(
     name: PolicyName, turn: int, replies: int, depth: int, luck: float, data: st.DataObject
 ) -> None:
-    drawn = data.draw(st.integers(0, replies - 1))
-    best = data.draw(st.none() | st.integers(0, replies - 1))
-    policy = PolicyConfig(name=name, depth=depth, greed=0.5)
-    found = chosen(policy, turn, replies, drawn=drawn, best=best, luck=luck)
+    sources = data.draw(st.lists(st.sampled_from(["tailored", "random", "mirror"]), min_size=replies, max_size=replies))
+    continue_from = data.draw(st.none() | st.just(("random",)) | st.just(("mirror", "random")))
+    policy = PolicyConfig(name=name, depth=depth, greed=0.5, continue_from=continue_from)
+    eligible = policy.eligible(sources)
+    drawn = data.draw(st.sampled_from(eligible))
+    best = data.draw(st.none() | st.sampled_from(eligible))
+    found = chosen(policy, turn, eligible, drawn=drawn, best=best, luck=luck)
     assert found and set(found) <= set(range(replies)) and len(set(found)) == len(found)
+    if continue_from is not None and set(sources) & set(continue_from):
+        assert all(sources[place] in continue_from for place in found)
     if name == "path":
         assert found == (drawn,)
+
+
+@pytest.mark.parametrize("name", ["path", "full", "best"])
+def test_conversations_go_on_from_the_replies_that_were_named(name: PolicyName) -> None:
+    policy = PolicyConfig(name=name, greed=1.0, continue_from=("generic",))
+    for tree in grown(SimulateConfig(turns=4, roles=ROLE_CONFIGS, policy=policy), count=4):
+        assert {node.source for node in tree.nodes if node.continued} == {"generic"}
+        assert all(len(tree.children(user)) == 2 for user in tree.user_turns())
+    anybody = grown(config(4, name, greed=1.0), count=4)
+    assert "tailored" in {node.source for tree in anybody for node in tree.nodes if node.continued}
+
+
+def test_where_nobody_of_those_named_answers_the_conversation_goes_on_all_the_same() -> None:
+    policy = PolicyConfig(continue_from=("generic",))
+    (tree,) = grown(SimulateConfig(turns=3, roles=ROLE_CONFIGS, policy=policy), cast({"generic": lambda _: " "}))
+    assert tree.failure is None
+    assert [node.source for node in tree.nodes] == ["user", "tailored"] * 3
+
+
+def test_conversations_go_on_from_somebody_who_answers() -> None:
+    with pytest.raises(ValidationError, match=r"continue_from names mirror, who is not among the siblings"):
+        SimulateConfig(siblings=("tailored", "random"), policy=PolicyConfig(continue_from=("mirror",)))
 
 
 @settings(max_examples=15, deadline=None)

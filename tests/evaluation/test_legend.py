@@ -16,7 +16,21 @@ def test_every_control_is_explained() -> None:
 
 
 def test_a_meaning_fits_beside_the_longest_name() -> None:
-    names = ["AL(1)", "to baseline", "gap", "uptake", "IR", "N-IR", "R2", "first 4", "never 4", "true", "noticed", "p"]
+    names = [
+        "AL(1)",
+        "to baseline",
+        "gap",
+        "uptake",
+        "listening",
+        "IR",
+        "N-IR",
+        "R2",
+        "first 4",
+        "never 4",
+        "true",
+        "noticed",
+        "p",
+    ]
     told = meanings([*names, "gap beyond it", *CONTROLS, *COUNTERFACTUALS])
     longest = max(len(name) for name, _ in told)
     assert all(longest + 2 + len(meaning) <= 80 for _, meaning in told)

@@ -125,7 +125,7 @@ def test_what_was_measured_has_a_place_and_what_was_not_has_none(page: str, ever
     assert ids(everything) >= measured
     assert not ids(page) & {*measured, "red"}
     folded = Elements(page).words("numbers")
-    for title in ("Every pair of models", "How soon people are met, and mind-reading", "Missing verdicts"):
+    for title in ("Every pair of models", "Listening, mind-reading, and how soon people are met", "Missing verdicts"):
         assert title in folded
     assert "Helpfulness" not in Elements(page).text and "generic-nice" not in Elements(page).text.lower()
 

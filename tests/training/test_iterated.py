@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from interalign.conversations.policy import PolicyConfig
 from interalign.conversations.simulate import SimulateConfig
 from interalign.personas.persona import Persona
 from interalign.training.iterated import IteratedConfig, anchor_round, met_in_round, simulation_of
@@ -37,6 +38,16 @@ def test_a_round_is_grown_as_the_run_is_but_for_who_answers() -> None:
     base = SimulateConfig(turns=9, policy_samples=3, in_flight=5)
     config = simulation_of(IteratedConfig(turns=4, siblings=("policy", "tailored")), base)
     assert (config.turns, config.sources, config.policy_samples, config.in_flight) == (4, ("policy", "tailored"), 0, 5)
+
+
+def test_a_round_goes_on_from_the_policy_and_from_whom_the_run_goes_on() -> None:
+    base = SimulateConfig(siblings=("tailored", "random"), policy=PolicyConfig(continue_from=("random",)))
+    for siblings, kept in {
+        ("policy", "policy"): ("policy",),
+        ("tailored", "policy", "random"): ("policy", "random"),
+    }.items():
+        assert simulation_of(IteratedConfig(siblings=siblings), base).policy.continue_from == kept
+    assert simulation_of(IteratedConfig(), SimulateConfig()).policy.continue_from is None
 
 
 @pytest.mark.parametrize(("wrong", "says"), [

@@ -243,7 +243,7 @@ def _rehearse(folder: Path, recipe: Recipe, limit: int | None, prices: Path | No
     _show_usage("estimate", rows)
     out.print(
         f"{counted(len(people), 'persona')}, {counted(recipe.simulate.turns, 'turn')}, policy "
-        f"{recipe.simulate.policy.name}; from a rehearsal with scripts, replies taken as 120 tokens and four "
+        f"{recipe.simulate.policy.in_words}; from a rehearsal with scripts, replies taken as 120 tokens and four "
         "characters as a token.",
         highlight=False,
     )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
 from interalign.messages import Value
+from interalign.roles.responder import Source
 
 __all__ = ["PolicyConfig", "PolicyName", "chosen"]
 
@@ -23,23 +25,45 @@ class PolicyConfig(Value):
     """With `full`: the first turn of which only one reply is continued."""
     greed: Annotated[float, Field(ge=0, le=1)] = 0.5
     """With `best`: how often the best reply is the one that is continued."""
+    continue_from: Annotated[tuple[Source, ...], Field(min_length=1)] | None = None
+    """Whose replies a conversation may go on from; left out: anybody's, and so where none of them has answered. After a
+    tailored reply the chat itself shows how the person likes to be answered, and a model that is trained on it learns
+    to copy its earlier replies rather than to listen."""
+
+    @property
+    def in_words(self) -> str:
+        """What pages call it."""
+        return self.name + (f" (from {', '.join(self.continue_from)})" if self.continue_from else "")
+
+    def eligible(self, sources: Sequence[str]) -> tuple[int, ...]:
+        """The places, among replies by these sources, of those that a conversation may go on from."""
+        every = tuple(range(len(sources)))
+        if self.continue_from is None:
+            return every
+        return tuple(place for place in every if sources[place] in self.continue_from) or every
 
 
 def chosen(
-    policy: PolicyConfig, turn: int, replies: int, *, drawn: int, best: int | None = None, luck: float = 1.0
+    policy: PolicyConfig,
+    turn: int,
+    eligible: tuple[int, ...],
+    *,
+    drawn: int,
+    best: int | None = None,
+    luck: float = 1.0,
 ) -> tuple[int, ...]:
     """The places, among the replies to a user turn, of those that are continued.
 
     Args:
         policy: By which it is chosen.
         turn: Counted from 1.
-        replies: How many there are.
-        drawn: The place that the seed has drawn.
-        best: The place of the reply that the judge prefers, where there is one.
+        eligible: The places to choose from.
+        drawn: The one of them that the seed has drawn.
+        best: The one of them that the judge prefers, where there is one.
         luck: A number in [0, 1) from the seed, which decides whether the best is taken.
     """
     if policy.name == "full" and turn < policy.depth:
-        return tuple(range(replies))
+        return eligible
     if policy.name == "best" and best is not None and luck < policy.greed:
         return (best,)
     return (drawn,)

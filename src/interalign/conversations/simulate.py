@@ -111,6 +111,9 @@ class SimulateConfig(Value):
             raise ValueError(f"no language model answers as {', '.join(unknown)}: use tailored, generic and policy")
         if self.roles and self.policy_samples:
             raise ValueError("policy_samples belong to rule-based roles: name the base model among the roles' models")
+        silent = sorted(set(self.policy.continue_from or ()) - set(self.sources))
+        if silent:
+            raise ValueError(f"policy.continue_from names {', '.join(silent)}, who is not among the siblings")
         return self
 
     @property
@@ -273,8 +276,9 @@ class _Growing:
             wanted = {reply for reply in replies if tree.nodes[reply].continued}
             # What the seed draws is continued already, except in trees from elsewhere.
             if not wanted or policy.name == "best" or (policy.name == "full" and turn < policy.depth):
+                sources = [tree.nodes[reply].source for reply in replies]
                 verdicts = [tree.nodes[reply].verdict for reply in replies]
-                wanted |= {replies[place] for place in self._continued(user, turn, verdicts)}
+                wanted |= {replies[place] for place in self._continued(user, turn, sources, verdicts)}
             ends += [reply for reply in sorted(wanted) if not tree.children(reply)]
         self._change(
             nodes=tuple(
@@ -327,7 +331,7 @@ class _Growing:
         if self._config.policy.name == "best":
             judgement = await self._judgement(user + 1)
             verdicts = judgement.verdicts if judgement else verdicts
-        continued = self._continued(place.at, number, verdicts)
+        continued = self._continued(place.at, number, [source for source, _ in turn.replies], verdicts)
         spoken = turn.user
         nodes = [
             Node(
@@ -371,14 +375,18 @@ class _Growing:
         judging.add_done_callback(lambda done: done.cancelled() or done.exception())
         self._judging[first] = judging
 
-    def _continued(self, at: int, turn: int, verdicts: Sequence[Verdict | None]) -> tuple[int, ...]:
+    def _continued(
+        self, at: int, turn: int, sources: Sequence[str], verdicts: Sequence[Verdict | None]
+    ) -> tuple[int, ...]:
         """The places of the replies to be continued, of those to the user turn that was taken at `at`."""
-        scores = [(verdict.score, -place) for place, verdict in enumerate(verdicts) if verdict is not None]
+        eligible = self._config.policy.eligible(sources)
+        judged = ((verdicts[place], place) for place in eligible)
+        scores = [(verdict.score, -place) for verdict, place in judged if verdict is not None]
         return chosen(
             self._config.policy,
             turn,
-            len(verdicts),
-            drawn=Random(self._seed(at, "continue")).randrange(len(verdicts)),
+            eligible,
+            drawn=eligible[Random(self._seed(at, "continue")).randrange(len(eligible))],
             best=-max(scores)[1] if scores else None,
             luck=Random(self._seed(at, "greed")).random(),
         )

@@ -15,6 +15,7 @@ _MEANINGS = {
     "gap": "mean AL, minus that of the replies judged for a stranger",
     "gap beyond it": "the model's gap, minus that of a reply made for nobody",
     "uptake": "share of the complaints that the next reply meets",
+    "listening": "how much more a miss is mended if it was complained of",
     "words": "mean length of a reply",
     "IR": "change of the score per turn: the slope of the AL curve",
     "N-IR": "the same of the curve stretched to go from 0 to 1",

@@ -18,6 +18,7 @@ from pydantic import Field, field_validator
 from interalign.errors import InputError
 from interalign.evaluation.crossed import Clusters, effects_of
 from interalign.evaluation.groups import clusters_of_people
+from interalign.evaluation.listening import listening_of, mended_of
 from interalign.evaluation.measures import (
     SCALE,
     Bounds,
@@ -119,7 +120,9 @@ class ModelSummary(Value):
     gap_above: Estimate | None = None
     """`gap` minus that of impersonal replies to the same people at the same turns, where there are any: what the judge
     takes from any reply for a stranger is no personalization. See `measures.gaps_above`."""
-
+    listening: Estimate | None = None
+    """By how much a complaint raises the share of misses that the next reply mends: uptake without what a model mends
+    by varying its replies. See `listening.mended_of`."""
     cut: CutReplies | None = None
     """How many replies were cut at max_tokens; None where it is not known."""
     warning: str | None = None
@@ -259,6 +262,7 @@ class _Found:
         above = gaps_above(self._first, self._controls, self._place, self.turns)
         ratios = {
             **self.samples.ratios_against(self._base),
+            **mended_of(list(self._first.values()), self._place, self.turns),
             **extra,
             **whole,
             **({} if above is None else {_ABOVE: above}),
@@ -309,6 +313,7 @@ class _Found:
             induction=induction_of(self._drawn, index, clusters),
             counterfactuals=counterfactuals_of(self._drawn, index, clusters),
             gap_above=mean_of(self._drawn[_ABOVE], index, clusters) if _ABOVE in self._drawn else None,
+            listening=listening_of(self._drawn, index, clusters),
         )
 
     def _rate(self, index: int, name: str, bounds: tuple[float, float]) -> Estimate | None:

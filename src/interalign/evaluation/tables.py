@@ -236,9 +236,13 @@ def _gain_columns(summary: Summary) -> _Columns:
         return (_IS_BASELINE, "") if model.name == summary.baseline else _cell(model.difference, signed=True)
 
     columns: _Columns = {"to baseline": difference} if _is_compared(summary) else {}
-    return columns | {
+    columns |= {
         "gap": lambda model: _cell(model.gap, signed=True),
         "uptake": lambda model: _cell(model.uptake),
+    }
+    if any(model.listening for model in summary.models):
+        columns["listening"] = lambda model: _cell(model.listening, signed=True)
+    return columns | {
         "words": lambda model: (number(model.length_words, 0), ""),
     }
 

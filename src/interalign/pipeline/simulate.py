@@ -357,7 +357,7 @@ def make_simulation_report(work: Work, people: Stored[Persona], trees: Sequence[
             "Recipe": work.recipe.name,
             "Seed": str(work.recipe.seed),
             "Turns": str(config.turns),
-            "Policy": ", then ".join(one.policy.name for one in told.grown) or config.policy.name,
+            "Policy": ", then ".join(one.policy.in_words for one in told.grown) or config.policy.in_words,
             "interalign": installed_versions()["interalign"],
         },
     )

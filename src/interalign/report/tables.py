@@ -143,6 +143,7 @@ def beside_table(summary: Summary) -> Table | None:
         "Helpfulness": lambda model: _cell(model.helpfulness),
         "Persona gap": lambda model: _cell(model.gap, signed=True),
         "Beyond a plain reply's": lambda model: _cell(model.gap_above, signed=True),
+        "Listening": lambda model: _cell(model.listening, signed=True),
         "Mind-reading": lambda model: _share(model.mind_reading),
         "Turns until AL \N{GREATER-THAN OR EQUAL TO}\N{NO-BREAK SPACE}4": lambda model: _first_met(
             model, summary.turns

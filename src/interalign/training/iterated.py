@@ -69,6 +69,11 @@ def anchor_round(method: IteratedMethod, config: IteratedConfig, number: int) ->
 
 
 def simulation_of(config: IteratedConfig, base: SimulateConfig) -> SimulateConfig:
-    """How a round's trees are grown: as the run's own, with the policy among those who answer."""
-    changes = {"turns": config.turns, "siblings": config.siblings, "policy_samples": 0}
+    """How a round's trees are grown: as the run's own, with the policy among those who answer and are gone on from."""
+    policy = base.policy
+    if policy.continue_from is not None:
+        heard = {*policy.continue_from, "policy"}
+        kept = tuple(dict.fromkeys(source for source in config.siblings if source in heard))
+        policy = policy.model_copy(update={"continue_from": kept})
+    changes = {"turns": config.turns, "siblings": config.siblings, "policy_samples": 0, "policy": policy}
     return SimulateConfig.model_validate(base.model_dump() | changes)
