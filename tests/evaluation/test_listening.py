@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from interalign.evaluation.benchmark import BenchmarkConfig, ControlCandidate, run_benchmark
-from interalign.evaluation.listening import mended_of
+from interalign.evaluation.listening import listening_of
 from interalign.evaluation.rows import TurnRow
 from interalign.evaluation.summary import ModelSummary, summarise
 from interalign.personas.compose import WorldConfig, compose_personas
@@ -35,10 +35,10 @@ def row(turn: int, fits: Mapping[Dimension, float] | None, complaints: Sequence[
     )
 
 
-def counted(rows: Sequence[TurnRow]) -> list[tuple[float, float]]:
-    """Of misses complained of and of the others: how many were mended, out of how many."""
-    ratios = mended_of([rows], {"somebody": 0}, max(one.turn for one in rows))
-    return [(float(ratio.sums.sum()), float(ratio.counts.sum())) for ratio in ratios.values()]
+def effect(rows: Sequence[TurnRow]) -> tuple[float, float] | None:
+    """The sum over all complaints that can be compared, and how many they are."""
+    ratio = listening_of([rows], {"somebody": 0}, max(one.turn for one in rows))
+    return None if ratio is None else (float(ratio.sums.sum()), float(ratio.counts.sum()))
 
 
 def played(source: Source) -> ModelSummary:
@@ -46,43 +46,55 @@ def played(source: Source) -> ModelSummary:
     return summarise({source: rows}, baseline=source, world="rules", resamples=500).model(source)
 
 
-def test_misses_are_counted_by_whether_anybody_complained_of_them() -> None:
+def test_what_was_complained_of_is_held_against_what_was_not() -> None:
     rows = [
-        row(1, {"emoji": 0, "question": 0, "layout": 0, "warmth": 1}),
-        row(2, {"emoji": 1, "question": 0, "layout": 1, "warmth": 0}, ["emoji", "question"]),
-        # Warmth was lost on the way, and so was a miss; nobody has said so.
-        row(3, {"emoji": 1, "question": 1, "layout": 1, "warmth": 0}, ["question"]),
+        row(1, {"emoji": 0, "question": 0, "layout": 0, "formality": 0, "warmth": 1}),
+        # One of two complaints is met, and so is one of two that nobody made.
+        row(2, {"emoji": 1, "question": 0, "layout": 1, "formality": 0, "warmth": 0}, ["emoji", "question"]),
+        # The complaint is met, and none of the two others; warmth was lost on the way, and nobody said so.
+        row(3, {"emoji": 1, "question": 1, "layout": 1, "formality": 0, "warmth": 0}, ["question"]),
     ]
-    assert counted(rows) == [(2, 3), (1, 2)]
-    assert counted(rows[::-1]) == [(2, 3), (1, 2)]
+    assert effect(rows) == effect(rows[::-1]) == (0 + 1, 2 + 1)
 
 
-def test_what_is_not_judged_is_no_miss() -> None:
+def test_what_cannot_be_compared_is_left_out() -> None:
     missed: dict[Dimension, float] = {"emoji": 0, "question": 0}
-    met: dict[Dimension, float] = {"emoji": 1, "question": 1}
+    met: dict[Dimension, float] = {"emoji": 1, "question": 0}
     before, after = row(1, missed), row(2, met, ["emoji"])
-    assert counted([before, after]) == [(1, 1), (1, 1)]
-    for rows in ([row(1, None), after], [before, row(2, None, ["emoji"])], [before, row(3, met, ["emoji"])], [after]):
-        assert counted(rows) == []
+    assert effect([before, after]) == (1, 1)
+    unjudged = ([row(1, None), after], [before, row(2, None, ["emoji"])])
+    for rows in (*unjudged, [before, row(3, met, ["emoji"])], [after], [before, row(2, met)]):
+        assert effect(rows) is None
+    # Of all that it missed the user complained: nothing is left to compare with.
+    assert effect([before, row(2, met, ["emoji", "question"])]) is None
 
 
 def test_a_partial_fit_counts_from_a_half() -> None:
-    assert counted([row(1, {"length": 0.4}), row(2, {"length": 0.5}, ["length"])]) == [(1, 1), (0, 0)]
-    assert counted([row(1, {"length": 0.5}), row(2, {"length": 0.4}, ["length"])]) == []
+    before = row(1, {"length": 0.4, "emoji": 0})
+    assert effect([before, row(2, {"length": 0.5, "emoji": 0}, ["length"])]) == (1, 1)
+    assert effect([before, row(2, {"length": 0.4, "emoji": 0}, ["length"])]) == (0, 1)
+    assert effect([row(1, {"length": 0.5, "emoji": 0}), row(2, {"length": 0.4, "emoji": 0}, ["emoji"])]) is None
 
 
-@given(st.lists(st.tuples(*[st.sampled_from([0.0, 1.0])] * 3), min_size=2, max_size=8), st.data())
-def test_every_miss_is_counted_once(fits: list[tuple[float, float, float]], data: st.DataObject) -> None:
-    shown = tuple(DIMENSIONS)[:3]
-    rows = [
-        row(turn, dict(zip(shown, fit, strict=True)), data.draw(st.lists(st.sampled_from(shown), unique=True)))
-        for turn, fit in enumerate(fits, 1)
-    ]
-    found = counted(rows)
-    misses = sum(fit == 0 for of_turn in fits[:-1] for fit in of_turn)
-    steps = (step for one, other in pairwise(fits) for step in zip(one, other, strict=True))
-    mended = sum(step == (0, 1) for step in steps)
-    assert not found or (sum(of for _, of in found), sum(of for of, _ in found)) == (misses, mended)
+@given(
+    st.lists(st.tuples(*[st.sampled_from([0.0, 1.0])] * 4), min_size=2, max_size=8),
+    st.integers(0, 3),
+)
+def test_the_two_sides_are_opposites(fits: list[tuple[float, ...]], of: int) -> None:
+    """Of two misses one is complained of: had it been the other, the effect would be the opposite."""
+    shown = tuple(DIMENSIONS)[:4]
+    first, second = shown[of], shown[(of + 1) % 4]
+    pairs = [{one: fit for one, fit in zip(shown, of_turn, strict=True) if one in (first, second)} for of_turn in fits]
+    one, other = (
+        effect([row(turn, pair, [complaint]) for turn, pair in enumerate(pairs, 1)]) for complaint in (first, second)
+    )
+    both_missed = [after for before, after in pairwise(pairs) if before[first] == before[second] == 0]
+    if not both_missed:
+        assert one is other is None
+        return
+    assert one is not None and other is not None
+    assert one[1] == other[1] == len(both_missed)
+    assert one[0] == -other[0] == sum(after[first] - after[second] for after in both_missed)
 
 
 def test_who_listens_is_told_from_who_only_varies() -> None:

@@ -2,33 +2,33 @@
 
 A model that varies its replies mends half of its misses sooner or later, whatever it is told. So uptake, the share of
 complaints that the next reply meets, says little alone. But users complain of one or two of the things that a reply
-misses, and leave the others unsaid: whether a miss is mended more often when it was complained of than when it was not
-is the effect of the complaint, in the same conversations, on the same model.
-
-Which of its misses a user complains of is drawn by chance, with the weight of its wish (`roles.user`); the next reply
-cannot know of the others. Source: the reasoning is that of a randomised experiment within each turn.
+misses, drawn by chance, and leave the others unsaid. Whether the next reply mends what was complained of more often
+than what the same reply missed and nobody complained of is the effect of the complaint: an experiment within each turn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from statistics import fmean
 
 import numpy as np
 
-from interalign.evaluation.crossed import Clusters
 from interalign.evaluation.rows import TurnRow
-from interalign.evaluation.statistics import Drawn, Estimate, Ratio, estimates_of
+from interalign.evaluation.statistics import Ratio
 from interalign.personas.style import DIMENSIONS
 
-__all__ = ["listening_of", "mended_of"]
+__all__ = ["listening_of"]
 
-_COMPLAINED, _UNSAID = "mended after a complaint", "mended unasked"
 _MET = 0.5
 """From this fit on a wish is met; a user may complain of what lies below."""
 
 
-def mended_of(rows: Sequence[Sequence[TurnRow]], place: Mapping[str, int], turns: int) -> dict[str, Ratio]:
-    """How many of the misses of a reply the next one mends: of those complained of, and of the others.
+def listening_of(rows: Sequence[Sequence[TurnRow]], place: Mapping[str, int], turns: int) -> Ratio | None:
+    """By how much a complaint raises the chance that the next reply mends a miss, over all complaints.
+
+    A complaint is 1 where the next reply meets it and 0 where it does not, minus the share that is met of what the same
+    reply missed and nobody complained of; where there is nothing of that kind it is left out. Of rule-based users and
+    judges only: others do not tell one wish from another.
 
     Args:
         rows: of each model.
@@ -36,47 +36,28 @@ def mended_of(rows: Sequence[Sequence[TurnRow]], place: Mapping[str, int], turns
         turns: of a conversation.
 
     Returns:
-        Two ratios over all turns, (models, cases, 1); nothing where nobody complained of a measured wish.
+        Over all turns, (models, cases, 1), from -1 to 1; None where nothing can be compared.
     """
-    shape = (len(rows), len(place), turns)
-    sums, counts = ({said: np.zeros(shape) for said in (True, False)} for _ in range(2))
+    sums, counts = (np.zeros((len(rows), len(place), turns)) for _ in range(2))
     for model, of_model in enumerate(rows):
         at = {(row.case, row.turn): row for row in of_model}
         for row in of_model:
             before = at.get((row.case, row.turn - 1))
-            for said, mended in _misses(before, row) if before is not None else ():
+            complained, unsaid = _mended(before, row) if before is not None else ([], [])
+            if complained and unsaid:
                 cell = (model, place[row.case], row.turn - 1)
-                sums[said][cell] += mended
-                counts[said][cell] += 1
-    if not counts[True].any():
-        return {}
-    return {
-        name: Ratio(sums=sums[said], counts=counts[said]).over_all_turns
-        for name, said in ((_COMPLAINED, True), (_UNSAID, False))
-    }
+                counts[cell] = len(complained)
+                sums[cell] = sum(complained) - len(complained) * fmean(unsaid)
+    return Ratio(sums=sums, counts=counts).over_all_turns if counts.any() else None
 
 
-def _misses(before: TurnRow, after: TurnRow) -> Iterator[tuple[bool, bool]]:
-    """Of each wish that the reply before missed: whether it was complained of, and whether it is met now."""
-    if before.verdict is None or after.verdict is None:
-        return
-    complained = {reaction.dimension for reaction in after.disclosure.missed}
-    fits = after.verdict.parts
-    for dimension in DIMENSIONS:
-        if dimension in fits and before.verdict.parts.get(dimension, 1.0) < _MET:
-            yield dimension in complained, fits[dimension] >= _MET
-
-
-def listening_of(drawn: Mapping[str, Drawn], model: int, clusters: Clusters) -> Estimate | None:
-    """By how much a complaint raises the share of misses that the next reply mends, from -1 to 1; None if not measured.
-
-    Args:
-        drawn: resamples of `mended_of` at least.
-        model: its place.
-        clusters: what the cases share.
-    """
-    if _COMPLAINED not in drawn:
-        return None
-    effect = drawn[_COMPLAINED].model(model) - drawn[_UNSAID].model(model)
-    (estimate,) = estimates_of(effect, clusters, bounds=(-1, 1))
-    return None if estimate.value is None else estimate
+def _mended(before: TurnRow, after: TurnRow) -> tuple[list[bool], list[bool]]:
+    """Of the wishes that the reply before missed, whether they are met now: those complained of, and the others."""
+    mended: dict[bool, list[bool]] = {True: [], False: []}
+    if before.verdict is not None and after.verdict is not None:
+        complained = {reaction.dimension for reaction in after.disclosure.missed}
+        fits = after.verdict.parts
+        for dimension in DIMENSIONS:
+            if dimension in fits and before.verdict.parts.get(dimension, 1.0) < _MET:
+                mended[dimension in complained].append(fits[dimension] >= _MET)
+    return mended[True], mended[False]

@@ -18,7 +18,7 @@ from pydantic import Field, field_validator
 from interalign.errors import InputError
 from interalign.evaluation.crossed import Clusters, effects_of
 from interalign.evaluation.groups import clusters_of_people
-from interalign.evaluation.listening import listening_of, mended_of
+from interalign.evaluation.listening import listening_of
 from interalign.evaluation.measures import (
     SCALE,
     Bounds,
@@ -70,6 +70,7 @@ Kind: TypeAlias = Literal["model", "control"]
 
 _MOST_MISSING = 0.05
 _ABOVE = "gap above"
+_LISTENING = "listening"
 
 
 class ModelSummary(Value):
@@ -121,8 +122,8 @@ class ModelSummary(Value):
     """`gap` minus that of impersonal replies to the same people at the same turns, where there are any: what the judge
     takes from any reply for a stranger is no personalization. See `measures.gaps_above`."""
     listening: Estimate | None = None
-    """By how much a complaint raises the share of misses that the next reply mends: uptake without what a model mends
-    by varying its replies. See `listening.mended_of`."""
+    """By how much a complaint raises the chance that the next reply mends a miss: uptake without what a model mends by
+    varying its replies. See `listening.listening_of`."""
     cut: CutReplies | None = None
     """How many replies were cut at max_tokens; None where it is not known."""
     warning: str | None = None
@@ -260,12 +261,13 @@ class _Found:
             if name in extra
         }
         above = gaps_above(self._first, self._controls, self._place, self.turns)
+        heard = listening_of(list(self._first.values()), self._place, self.turns)
         ratios = {
             **self.samples.ratios_against(self._base),
-            **mended_of(list(self._first.values()), self._place, self.turns),
             **extra,
             **whole,
             **({} if above is None else {_ABOVE: above}),
+            **({} if heard is None else {_LISTENING: heard}),
         }
         return resample(ratios, self.samples.clusters, resamples=self._resamples, seed=self._seed)
 
@@ -313,7 +315,7 @@ class _Found:
             induction=induction_of(self._drawn, index, clusters),
             counterfactuals=counterfactuals_of(self._drawn, index, clusters),
             gap_above=mean_of(self._drawn[_ABOVE], index, clusters) if _ABOVE in self._drawn else None,
-            listening=listening_of(self._drawn, index, clusters),
+            listening=self._rate(index, _LISTENING, (-1, 1)),
         )
 
     def _rate(self, index: int, name: str, bounds: tuple[float, float]) -> Estimate | None:
