@@ -26,7 +26,7 @@ from interalign.personas.persona import Persona
 from interalign.run import write_json
 
 SERVER = Path(__file__).with_name("delayed_server.py")
-PACKAGES = ("interalign", "numpy", "openai", "pydantic")
+PACKAGES = ("interalign", "numpy", "pydantic")
 
 console = Console()
 progress = Console(stderr=True)
@@ -45,7 +45,7 @@ def measure_and_tell(
     Nothing is written of a quick one unless a file is named. `served` tells that the delayed server took part.
     """
     args = parsed(what, result)
-    started = load()
+    started, before = load(), versions(served=served)
     try:
         measured = measure(args.quick, args.seed)
     except InteralignError as error:
@@ -53,7 +53,7 @@ def measure_and_tell(
     show(measured)
     if (out := args.out or (None if args.quick else result)) is not None:
         command = f"python benchmarks/{result.stem}.py" + (" --quick" if args.quick else "")
-        told = {"command": command, **circumstances(args, started, served=served)}
+        told = {"command": command, **circumstances(args, started, before, served=served)}
         write_json(out, {**told, "result": {"quick": args.quick, **measured}})
         note(f"written: {out}")
 
@@ -66,16 +66,24 @@ def parsed(what: str, result: Path) -> argparse.Namespace:
     return parser.parse_args()
 
 
-def circumstances(args: argparse.Namespace, load_before: list[float] | None, *, served: bool) -> dict[str, Any]:
+def circumstances(
+    args: argparse.Namespace, load_before: list[float] | None, versions: Mapping[str, str], *, served: bool
+) -> dict[str, Any]:
     return {
         "machine": machine() + ("; the server on the same machine" if served else ""),
         "load_average": {"before": load_before, "after": load()},
-        "versions": {
-            "python": platform.python_version(),
-            "sqlite": sqlite3.sqlite_version,
-            **{package: version(package) for package in PACKAGES},
-        },
+        "versions": versions,
         "seed": args.seed,
+    }
+
+
+def versions(*, served: bool) -> dict[str, str]:
+    """Of what the numbers depend on; known before measuring, so that what is missing is not found out after it."""
+    packages = (*PACKAGES, "openai") if served else PACKAGES
+    return {
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+        **{package: version(package) for package in packages},
     }
 
 

@@ -289,7 +289,7 @@ def interval(estimate: Estimate | None, *, signed: bool = False, digits: int = 2
     if estimate is None or estimate.value is None:
         return number(None)
     value, low, high = (number(one, digits, signed=signed) for one in (estimate.value, estimate.low, estimate.high))
-    return f"{value} ({low} to {high})"
+    return value if estimate.low is None else f"{value} ({low} to {high})"
 
 
 def as_markdown(headers: list[str], rows: list[list[str]]) -> str:

@@ -275,3 +275,13 @@ def test_the_benchmark_of_the_evaluation_runs(tmp_path: Path) -> None:
     for one in found["runs"]:
         assert one["seconds"] >= one["ideal_seconds"] > 0
     assert found["two_cases_delays_a_turn"] > 2
+
+
+@pytest.mark.slow
+def test_coverage_is_told_of_every_design(tmp_path: Path) -> None:
+    whole = run_quickly("evaluation_statistics", tmp_path)
+    assert whole.keys() == {"command", "machine", "load_average", "versions", "seed", "result"}
+    assert "server" not in whole["machine"] and "openai" not in whole["versions"]
+    cells = whole["result"]["coverage"]
+    assert len({(one["design"], one["lost"], one["profile"], one["personality"]) for one in cells}) == len(cells) == 20
+    assert all(0.8 < one[name] <= 1 for one in cells for name in ("mean_al", "ir", "difference", "relative", "judges"))

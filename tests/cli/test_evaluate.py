@@ -275,13 +275,13 @@ def test_what_is_lacking_is_told_in_words_and_played_no_better_by_the_same_comma
         assert re.search(r"of 16 messages of the user 12 were refused by the checks and asked for again \(", told)
 
 
-def test_a_server_that_is_gone_is_mended_where_the_command_names_it(run: Run, folder: Path) -> None:
+def test_a_server_that_is_gone_is_mended_where_the_model_is_named(run: Run, folder: Path) -> None:
     gone = "{ backend = 'endpoint', base_url = 'http://127.0.0.1:9/v1', model = 'm', max_retries = 0 }"
     recipe = folder.parent / "gone.toml"
     recipe.write_text(f"[benchmark.models]\na = {gone}\n", encoding="utf-8")
     done = run("--out", folder, "--recipe", recipe, "--roles", "scripted", width=1000)
     assert done.returncode == 8 and "cannot be reached" in done.stderr, done.stderr
-    assert "correct its address (--base-url, MODEL@URL, or base_url in the recipe)" in done.stderr
+    assert "correct its address where the model is named" in done.stderr
 
 
 def test_a_plan_says_how_many_cases_it_takes(run: Run, tmp_path: Path) -> None:

@@ -185,6 +185,14 @@ def test_a_word_that_names_a_model_is_no_name_on_the_recipes_server(
     assert code == 0 and shown in said, said
 
 
+def test_a_folder_is_no_name_on_the_recipes_server_either(personas: Run, tmp_path: Path) -> None:
+    before = {"backend": "endpoint", "base_url": "http://127.0.0.1:9/v1", "model": "mine"}
+    (tmp_path / "served.toml").write_text(RECIPE + tomli_w.dumps({"pool": {"generator": before}}), encoding="utf-8")
+    (tmp_path / "checkpoint").mkdir()
+    code, said = personas("grow", "--recipe", "served.toml", "--model", str(tmp_path / "checkpoint"), "--show-prompts")
+    assert code == 0 and "127.0.0.1" not in said and "checkpoint in this process;" in said, said
+
+
 def test_a_server_that_is_gone_ends_in_one_line_and_loses_nothing(personas: Run, tmp_path: Path) -> None:
     recipe = (
         RECIPE

@@ -63,6 +63,15 @@ def test_a_simulation_by_scripts_is_exported_in_any_form(folder: Path, tmp_path:
     assert back.returncode == 0, back.stderr
 
 
+def test_scripts_play_a_recipe_that_was_made_for_rules(folder: Path) -> None:
+    recipe = Path(__file__).parents[2] / "recipes" / "offline_hour.toml"
+    assert "continue_from" in recipe.read_text(encoding="utf-8")
+    done = run("simulate", "--out", folder, "--recipe", recipe, "--scripted", "--turns", "2")
+    assert done.returncode == 0, done.stderr
+    trees = read_jsonl(folder / "trees.jsonl", Tree)
+    assert {node.source for tree in trees for node in tree.nodes if node.continued} == {"tailored", "generic"}
+
+
 def test_growing_on_may_change_how_it_is_grown_and_nothing_else_may(folder: Path) -> None:
     assert run("simulate", "--out", folder, "--scripted", "--turns", "2", "--personas", "3").returncode == 0
     before = read_jsonl(folder / "trees.jsonl", Tree)

@@ -153,6 +153,22 @@ def test_conversations_go_on_from_the_replies_that_were_named(name: PolicyName) 
     assert "tailored" in {node.source for tree in anybody for node in tree.nodes if node.continued}
 
 
+def test_growing_on_goes_on_from_the_replies_that_are_named_now() -> None:
+    trees = grown(config(2), count=6)
+    assert any(tree.nodes[end].continued and tree.nodes[end].source == "tailored" for tree in trees for end in (4, 5))
+    named = SimulateConfig(turns=4, roles=ROLE_CONFIGS, policy=PolicyConfig(continue_from=("generic",)))
+
+    async def more(place: int) -> Tree:
+        return await grow_more(trees[place], PERSONAS[place], named, cast())
+
+    for place in range(len(trees)):
+        on = asyncio.run(more(place))
+        assert len(list(on.user_turns())) == 4
+        followed = [node for index, node in enumerate(on.nodes) if node.role == "assistant" and on.children(index)]
+        # What the first turn went on from is done; from the second on it is a generic reply.
+        assert {node.source for node in followed[1:]} == {"generic"}
+
+
 def test_where_nobody_of_those_named_answers_the_conversation_goes_on_all_the_same() -> None:
     policy = PolicyConfig(continue_from=("generic",))
     (tree,) = grown(SimulateConfig(turns=3, roles=ROLE_CONFIGS, policy=policy), cast({"generic": lambda _: " "}))

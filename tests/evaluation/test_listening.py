@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from io import StringIO
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.console import Console
 
 from interalign.evaluation.benchmark import BenchmarkConfig, ControlCandidate, run_benchmark
 from interalign.evaluation.listening import listening_of
 from interalign.evaluation.rows import TurnRow
 from interalign.evaluation.summary import ModelSummary, summarise
+from interalign.evaluation.tables import table
 from interalign.personas.compose import WorldConfig, compose_personas
 from interalign.personas.style import DIMENSIONS, Dimension
 from interalign.roles.judge import Verdict
@@ -110,3 +113,24 @@ def test_who_listens_is_told_from_who_only_varies() -> None:
 def test_without_complaints_there_is_nothing_to_tell() -> None:
     rows = [row(turn, {"emoji": 0}) for turn in (1, 2, 3)]
     assert summarise({"a": rows}, baseline="a", world="", resamples=100).model("a").listening is None
+
+
+def test_a_judge_that_tells_no_wishes_apart_leaves_it_open() -> None:
+    def judged(turn: int) -> TurnRow:
+        verdict = Verdict(score=2, parts={"style": 0.2, "content": 0.9, "honest": 1.0})
+        return row(turn, {}, ["emoji"]).model_copy(update={"verdict": verdict})
+
+    assert effect([judged(1), judged(2)]) is None
+
+
+def test_a_model_without_a_number_says_why_in_the_table() -> None:
+    fits: list[dict[Dimension, float]] = [{"emoji": 0, "question": 0}, {"emoji": 1, "question": 0}]
+    heard = [row(turn, fit, ["emoji"] if turn > 1 else []) for turn, fit in enumerate(fits, 1)]
+    silent = [row(turn, {"emoji": 1, "question": 1}) for turn in (1, 2)]
+    summary = summarise({"heard": heard, "silent": silent}, baseline="heard", world="rules", resamples=100)
+    assert [model.listening is None for model in summary.models] == [False, True]
+    console = Console(width=100, record=True, file=StringIO())
+    console.print(table(summary, 100))
+    told = console.export_text()
+    assert "no complaint can be compared" in told
+    assert "+1.00" in told

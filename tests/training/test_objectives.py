@@ -71,3 +71,17 @@ def test_what_a_model_says_of_the_targets(base: Any, trees: list[Tree], tokenize
     torch.testing.assert_close(scores.mean_logits, logits.mean(-1), atol=1e-4, rtol=1e-4)
     assert scores.is_top1.tolist() == (logits.argmax(-1) == targets).tolist()
     torch.testing.assert_close(scores.log_sum_sq_probs, distribution.probs.square().sum(-1).log(), atol=1e-4, rtol=1e-4)
+
+
+def test_products_are_in_the_format_that_was_asked_for_or_in_that_around(
+    base: Any, trees: list[Tree], tokenizer: Any
+) -> None:
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32).eval()
+    sequence = collate([Example(0, tuple(tree_segments(trees[0], [0, 1], SYSTEM, tokenizer)), (1,))])
+    with torch.no_grad():
+        exact = score_targets(model, sequence).logps
+        asked = score_targets(model, sequence, computed_in=torch.bfloat16).logps
+        # As Accelerate puts it around a forward pass where a recipe settles the precision itself.
+        with torch.autocast("cpu", torch.bfloat16):
+            around = score_targets(model, sequence).logps
+    assert torch.equal(around, asked) and not torch.equal(around, exact)

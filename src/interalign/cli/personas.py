@@ -344,9 +344,10 @@ def _generator(before: ModelConfig, model: str | None, base_url: str | None) -> 
     if model is None and base_url is None:
         return None
     named = None if model is None or base_url is not None else model_in_a_word(model)
+    is_folder = base_url is None and model is not None and Path(model).expanduser().is_dir()
     if named is not None:
         chosen = in_place_of([before], named)
-    elif before.backend == "endpoint":
+    elif before.backend == "endpoint" and not is_folder:
         # What is left out stays as the recipe has it, with the key, the limits and the form of its server.
         chosen = checked_model(before.model_dump() | _given(base_url=base_url, model=model))
     elif model is None:

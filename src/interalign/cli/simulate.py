@@ -118,7 +118,7 @@ def simulate(
     cap = Budget.parse(budget) if budget is not None else None
     where = _engine(engine, workers)
     rehearsed = estimate or show_prompts
-    _refuse_missing_files(folder, grow, rehearsed=rehearsed)
+    _refuse_unready(folder, grow, rehearsed=rehearsed)
     if rehearsed:
         _rehearse(folder, chosen, personas, prices, prompts=show_prompts)
         return
@@ -132,7 +132,7 @@ def simulate(
         say(f"\nreport: {RunFolder(folder).simulation_report}")
 
 
-def _refuse_missing_files(folder: Path, grow: Path | None, *, rehearsed: bool) -> None:
+def _refuse_unready(folder: Path, grow: Path | None, *, rehearsed: bool) -> None:
     """Refuse trees to grow on that are not there, or cannot be rehearsed, and a folder without personas."""
     from interalign.run import RunFolder
 
@@ -204,6 +204,7 @@ def _with(recipe: Recipe, model: ModelConfig | None, *, turns: int | None, polic
         if before is None:
             # The siblings of a rule-based recipe are no language models'.
             said |= {"roles": roles, "siblings": None, "policy_samples": 0}
+            policy = {"continue_from": None, **policy}
         else:
             # Another model gets all else that the recipe has for its roles.
             asked = {role: [one.model for one in of_role.models] for role, of_role in roles_of(before).items()}

@@ -26,9 +26,9 @@ class PolicyConfig(Value):
     greed: Annotated[float, Field(ge=0, le=1)] = 0.5
     """With `best`: how often the best reply is the one that is continued."""
     continue_from: Annotated[tuple[Source, ...], Field(min_length=1)] | None = None
-    """Whose replies a conversation may go on from; left out: anybody's, and so where none of them has answered. After a
-    tailored reply the chat itself shows how the person likes to be answered, and a model that is trained on it learns
-    to copy its earlier replies rather than to listen."""
+    """Whose replies a conversation goes on from; left out: anybody's. At a turn where none of them has answered it goes
+    on from anybody's, too. Rounds go on from the policy's replies beside these. After a tailored reply the chat itself
+    shows how the person likes to be answered, which a model that is trained on it can copy without listening."""
 
     @property
     def in_words(self) -> str:

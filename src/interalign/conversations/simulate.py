@@ -273,10 +273,16 @@ class _Growing:
             replies, turn = tree.children(user), tree.turn(user)
             if turn >= self._config.turns:
                 continue
-            wanted = {reply for reply in replies if tree.nodes[reply].continued}
-            # What the seed draws is continued already, except in trees from elsewhere.
+            sources = [tree.nodes[reply].source for reply in replies]
+            eligible = {replies[place] for place in policy.eligible(sources)}
+            # Where nothing follows yet, an earlier policy may have chosen what this one would not go on from.
+            wanted = {
+                reply
+                for reply in replies
+                if tree.nodes[reply].continued and (tree.children(reply) or reply in eligible)
+            }
+            # What the seed draws is continued already, except in trees from elsewhere and under another policy.
             if not wanted or policy.name == "best" or (policy.name == "full" and turn < policy.depth):
-                sources = [tree.nodes[reply].source for reply in replies]
                 verdicts = [tree.nodes[reply].verdict for reply in replies]
                 wanted |= {replies[place] for place in self._continued(user, turn, sources, verdicts)}
             ends += [reply for reply in sorted(wanted) if not tree.children(reply)]

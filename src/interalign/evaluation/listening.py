@@ -2,8 +2,10 @@
 
 A model that varies its replies mends half of its misses sooner or later, whatever it is told. So uptake, the share of
 complaints that the next reply meets, says little alone. But users complain of one or two of the things that a reply
-misses, drawn by chance, and leave the others unsaid. Whether the next reply mends what was complained of more often
-than what the same reply missed and nobody complained of is the effect of the complaint: an experiment within each turn.
+misses, drawn by chance, and leave the others unsaid for now. Whether the next reply mends what was complained of more
+often than what the same reply missed and the user has just passed over is the effect of the complaint: an experiment
+within each turn. It is that of one message: what was complained of earlier may be mended now, too, and is no effect of
+this one, so that even a perfect listener stays below 1.
 """
 
 from __future__ import annotations
@@ -16,19 +18,17 @@ import numpy as np
 from interalign.evaluation.rows import TurnRow
 from interalign.evaluation.statistics import Ratio
 from interalign.personas.style import DIMENSIONS
+from interalign.roles.user import MISSED_BELOW
 
 __all__ = ["listening_of"]
-
-_MET = 0.5
-"""From this fit on a wish is met; a user may complain of what lies below."""
 
 
 def listening_of(rows: Sequence[Sequence[TurnRow]], place: Mapping[str, int], turns: int) -> Ratio | None:
     """By how much a complaint raises the chance that the next reply mends a miss, over all complaints.
 
     A complaint is 1 where the next reply meets it and 0 where it does not, minus the share that is met of what the same
-    reply missed and nobody complained of; where there is nothing of that kind it is left out. Of rule-based users and
-    judges only: others do not tell one wish from another.
+    reply missed and the user passed over this time; where there is nothing of that kind it is left out. Of rule-based
+    users and judges only: others do not tell one wish from another.
 
     Args:
         rows: of each model.
@@ -58,6 +58,6 @@ def _mended(before: TurnRow, after: TurnRow) -> tuple[list[bool], list[bool]]:
         complained = {reaction.dimension for reaction in after.disclosure.missed}
         fits = after.verdict.parts
         for dimension in DIMENSIONS:
-            if dimension in fits and before.verdict.parts.get(dimension, 1.0) < _MET:
-                mended[dimension in complained].append(fits[dimension] >= _MET)
+            if dimension in fits and before.verdict.parts.get(dimension, 1.0) < MISSED_BELOW:
+                mended[dimension in complained].append(fits[dimension] >= MISSED_BELOW)
     return mended[True], mended[False]

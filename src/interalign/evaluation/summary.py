@@ -122,8 +122,8 @@ class ModelSummary(Value):
     """`gap` minus that of impersonal replies to the same people at the same turns, where there are any: what the judge
     takes from any reply for a stranger is no personalization. See `measures.gaps_above`."""
     listening: Estimate | None = None
-    """By how much a complaint raises the chance that the next reply mends a miss: uptake without what a model mends by
-    varying its replies. See `listening.listening_of`."""
+    """By how much a complaint raises the chance that the next reply mends a miss, with rule-based users and judge; None
+    with others. See `listening.listening_of`."""
     cut: CutReplies | None = None
     """How many replies were cut at max_tokens; None where it is not known."""
     warning: str | None = None

@@ -42,6 +42,7 @@ _LONGEST_NAME = 14
 _WHY = {
     "gap": "no reply was judged for a stranger",
     "uptake": "no user complained",
+    "listening": "no complaint can be compared",
     "words": "there are no replies",
     "to baseline": "no verdict",
     "first 4": "half or more never get there",

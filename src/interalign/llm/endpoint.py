@@ -229,7 +229,8 @@ class EndpointModel:
             what = f"{self.name} cannot be reached: {why} {tries}. Does the server run, and is its address right?"
             return ModelError(
                 what,
-                mend="start the server, or correct its address (--base-url, MODEL@URL, or base_url in the recipe).",
+                mend="start the server, or correct its address where the model is named (as MODEL@URL, by --base-url, "
+                "or as base_url in a recipe).",
                 lasting=_is_absent(unreachable),
                 cause="call failed: no connection",
             )

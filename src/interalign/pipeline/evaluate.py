@@ -424,16 +424,17 @@ def _refuse_all_failed(name: str, rows: Sequence[TurnRow], config: BenchmarkConf
     if reasons and len(reasons) == len(rows):
         raise ModelError(f"Every turn with {name} failed; the first one said: {reasons[0]}")
     judge = config.roles.judge if config.roles else None
-    refuse_unjudged(name, rows, free_text=judge is not None and judge.free_text)
+    refuse_unjudged(name, rows, free_text=judge is not None and judge.free_text, shown_by="--show-prompts")
 
 
-def refuse_unjudged(name: str, rows: Sequence[TurnRow], *, free_text: bool) -> None:
+def refuse_unjudged(name: str, rows: Sequence[TurnRow], *, free_text: bool, shown_by: str) -> None:
     """Refuse the rows of a model when the judge has no verdict on any of its replies: they are no result.
 
     Args:
         name: Of the model.
         rows: What was judged.
         free_text: Whether the judge answers in free text already, so that it is not advised.
+        shown_by: What shows how the judge is asked.
 
     Raises:
         ModelError: there is none; it says why.
@@ -448,5 +449,5 @@ def refuse_unjudged(name: str, rows: Sequence[TurnRow], *, free_text: bool) -> N
     freely = "" if free_text else "let it answer in free text (--free-text), "
     raise ModelError(
         f"The judge has no verdict on any reply of {name}; {why}",
-        mend=f"name another judge, {freely}or see what it is asked (`interalign eval --show-prompts`).",
+        mend=f"name another judge, {freely}or see what it is asked ({shown_by}).",
     )

@@ -243,7 +243,12 @@ async def _all_rows(
                 else:
                     done = await _judged(work, name, of_model, people, cast.judge, account)
                     if any(row.verdict for row in of_model):
-                        refuse_unjudged(name, done, free_text=judge is not None and judge.free_text)
+                        refuse_unjudged(
+                            name,
+                            done,
+                            free_text=judge is not None and judge.free_text,
+                            shown_by="`interalign eval --judge MODEL --show-prompts`",
+                        )
                     write_jsonl(path, done)
                 after[name] = done
     return after

@@ -26,7 +26,10 @@ from interalign.roles.phrases import Remarks, user_phrases
 from interalign.roles.rendering import capitalised, lowered, punctuated, to_casual
 from interalign.run import derive_seed
 
-__all__ = ["RuleUser", "UserSimulator", "UserTurn", "refuse_unplayable", "user_turn"]
+__all__ = ["MISSED_BELOW", "RuleUser", "UserSimulator", "UserTurn", "refuse_unplayable", "user_turn"]
+
+MISSED_BELOW = 0.5
+"""A fit below this is a miss, of which the user may complain."""
 
 
 class UserTurn(Value):
@@ -78,7 +81,6 @@ def refuse_unplayable(persona: Persona) -> None:
 
 
 _REACTS, _REACTS_TWICE, _PRAISES = 0.85, 0.4, 0.5
-_NOTICES_LENGTH = 0.5  # a length fit below this is remarked on
 _TELLS_TWO, _STARTS_WITH_TWO = 0.2, 0.6
 _ASKS_BACK_TO_EARLIER = 0.7
 _LENGTH_SHOWS = 0.85
@@ -165,7 +167,7 @@ def _reactions(persona: Persona, reply: str, ledger: Ledger, random: Random) -> 
     got = style_of(reply)
     fits = style_fit(persona, reply)
     by_weight = sorted(fits, key=lambda d: -persona.preferences[d].weight * (0.5 + random.random()))
-    missed = [d for d in by_weight if fits[d] < _NOTICES_LENGTH]
+    missed = [d for d in by_weight if fits[d] < MISSED_BELOW]
     noticed = [d for d in missed[:1] if random.random() < _REACTS]
     noticed += [d for d in missed[1:2] if noticed and random.random() < _REACTS_TWICE]
     reactions = [Reaction(dimension=d, got=got[d], wanted=_wanted(persona, d, got[d])) for d in noticed]

@@ -6,6 +6,7 @@ Preference losses are TRL's own: `as_rows` lays the log-probabilities out as TRL
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -71,10 +72,12 @@ def score_targets(
         model: the model.
         sequence: as `tree_trainer.collate` makes it.
         moments: also compute what is without gradient.
-        computed_in: the number format that products are computed in, whatever the weights'; None: theirs.
+        computed_in: the number format that products are computed in, whatever the weights'; None: theirs, or that of
+            an autocast around this.
     """
     ids = sequence["input_ids"]
-    with torch.autocast(ids.device.type, computed_in, enabled=computed_in is not None):
+    # A disabled autocast would switch off one that is around this.
+    with nullcontext() if computed_in is None else torch.autocast(ids.device.type, computed_in):
         logits = model(
             input_ids=ids,
             **seen(sequence["segment"], sequence["sees"], attention_of(model)),
