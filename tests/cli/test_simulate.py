@@ -63,9 +63,10 @@ def test_a_simulation_by_scripts_is_exported_in_any_form(folder: Path, tmp_path:
     assert back.returncode == 0, back.stderr
 
 
-def test_scripts_play_a_recipe_that_was_made_for_rules(folder: Path) -> None:
-    recipe = Path(__file__).parents[2] / "recipes" / "offline_hour.toml"
-    assert "continue_from" in recipe.read_text(encoding="utf-8")
+def test_scripts_play_a_recipe_that_was_made_for_rules(folder: Path, tmp_path: Path) -> None:
+    recipe = tmp_path / "rules.toml"
+    siblings = 'siblings = ["tailored", "random"]\npolicy = { continue_from = ["random"] }\n'
+    recipe.write_text(f"[simulate]\n{siblings}", encoding="utf-8")
     done = run("simulate", "--out", folder, "--recipe", recipe, "--scripted", "--turns", "2")
     assert done.returncode == 0, done.stderr
     trees = read_jsonl(folder / "trees.jsonl", Tree)
