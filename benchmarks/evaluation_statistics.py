@@ -68,6 +68,7 @@ WORLDS = (
 )
 CROSSED = clusters_of(*(list(labels) for labels in np.divmod(np.arange(CASES), 5)))
 DESIGNS = {"20 profiles x 5 personalities": CROSSED, "100 distinct persons": Clusters()}
+SHORT = dict(zip(DESIGNS, ("20 x 5", "100"), strict=True))
 
 
 def main() -> None:
@@ -246,12 +247,17 @@ def spreads(profiles: int, personalities: int, seed: int) -> dict[str, Any]:
 
 
 def show(found: Mapping[str, Any]) -> None:
-    columns = ("design", "deviations", "missing", "mean AL", "IR", "difference", "of IR", "relative", "of judges")
-    table = new_table(f"How often 95 % intervals hold the truth, {found['repetitions']:,} times", *columns)
+    columns = ("cases", "deviations", "lost", "AL", "IR", "diff.", "of IR", "rel.", "judges")
+    title = f"How often 95 % intervals hold the truth, {found['repetitions']:,} times, in %"
+    table = new_table(title, *columns)
     for one in found["coverage"]:
         deviations = " ".join(f"{one[name]:g}" for name in Deviations._fields)
-        table.add_row(one["design"], deviations, f"{one['lost']:.0%}", *(f"{one[name]:.1%}" for name in STATISTICS))
-    table.caption = "deviations in points: profile, personality, their pair, turn"
+        shares = (f"{100 * one[name]:.1f}" for name in STATISTICS)
+        table.add_row(SHORT[one["design"]], deviations, f"{100 * one['lost']:.0f}", *shares)
+    table.caption = (
+        "cases: 20 profiles x 5 personalities, or 100 distinct persons; deviations in points: profile, personality, their "
+        "pair, turn; lost: verdicts, in %"
+    )
     console.print(table)
     for design, took in found["seconds"].items():
         console.print(

@@ -25,6 +25,7 @@ from interalign.personas.compose import WorldConfig, compose_personas
 from interalign.personas.persona import Persona
 from interalign.run import write_json
 
+SEED = 7
 SERVER = Path(__file__).with_name("delayed_server.py")
 PACKAGES = ("interalign", "numpy", "pydantic")
 
@@ -52,7 +53,8 @@ def measure_and_tell(
         sys.exit(str(error))
     show(measured)
     if (out := args.out or (None if args.quick else result)) is not None:
-        command = f"python benchmarks/{result.stem}.py" + (" --quick" if args.quick else "")
+        options = (" --quick" if args.quick else "") + (f" --seed {args.seed}" if args.seed != SEED else "")
+        command = f"python benchmarks/{result.stem}.py{options}"
         told = {"command": command, **circumstances(args, started, before, served=served)}
         write_json(out, {**told, "result": {"quick": args.quick, **measured}})
         note(f"written: {out}")
@@ -61,7 +63,7 @@ def measure_and_tell(
 def parsed(what: str, result: Path) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=what)
     parser.add_argument("--quick", action="store_true", help="small sizes, to see that everything runs")
-    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--out", type=Path, metavar="FILE", help=f"default: {result.name} beside, with --quick none")
     return parser.parse_args()
 
