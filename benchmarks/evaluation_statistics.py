@@ -255,8 +255,8 @@ def show(found: Mapping[str, Any]) -> None:
         shares = (f"{100 * one[name]:.1f}" for name in STATISTICS)
         table.add_row(SHORT[one["design"]], deviations, f"{100 * one['lost']:.0f}", *shares)
     table.caption = (
-        "cases: 20 profiles x 5 personalities, or 100 distinct persons; deviations in points: profile, personality, their "
-        "pair, turn; lost: verdicts, in %"
+        "cases: 20 profiles x 5 personalities, or 100 distinct persons; deviations in points: profile, personality, "
+        "their pair, turn; lost: verdicts, in %"
     )
     console.print(table)
     for design, took in found["seconds"].items():
