@@ -209,7 +209,7 @@ def test_a_server_that_is_not_there_is_a_model_error() -> None:
     assert "cannot be reached" in failed.what
     assert "Does the server run, and is its address right?" in failed.what
     # Whoever named the server finds the place where it was named.
-    assert all(place in (failed.mend or "") for place in ("--base-url", "MODEL@URL", "base_url in the recipe"))
+    assert all(place in (failed.mend or "") for place in ("--base-url", "MODEL@URL", "base_url in a recipe"))
 
 
 def test_no_more_requests_than_agreed_are_in_flight() -> None:
