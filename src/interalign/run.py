@@ -58,6 +58,7 @@ _TABLES = {
     "simulate": "trees.jsonl",
     "preferences": "preferences",
     "train": "models",
+    "train.induction": "models/induction",
     "train.sft": "models/sft",
     "train.dpo": "models/dpo",
     "train.iterated": "rounds",

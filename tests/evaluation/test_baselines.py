@@ -17,7 +17,6 @@ from interalign.evaluation.baselines import (
     baseline,
     bm25,
     prompt_hashes,
-    without_thinking,
 )
 from interalign.evaluation.benchmark import Candidate
 from interalign.llm.journal import Journal, journalled
@@ -312,28 +311,6 @@ def test_every_prompt_file_of_the_baselines_is_hashed_once() -> None:
     assert sorted(name.partition(": ")[2] for name in hashes) == kept
     assert all(len(one) == 12 for one in hashes.values()) and len(set(hashes.values())) == len(hashes)
     assert prompt_hashes("plain") == {}
-
-
-@pytest.mark.parametrize(
-    ("text", "left"),
-    [
-        ("<think>a</think> b", "b"),
-        ("<think>a</think> b <thinking>c</thinking>", "b"),
-        ("a</think>b", "b"),
-        ("<THINK>\na\n</THINK>\n\nb", "b"),
-        ("b <think>a", "b"),
-        ("<think>a", ""),
-        ("I think so.", "I think so."),
-        ("  b\n", "b"),
-    ],
-)
-def test_thinking_is_cut_off(text: str, left: str) -> None:
-    assert without_thinking(text) == left
-
-
-@given(st.text(alphabet="ab <>/"), st.text(alphabet="xyz ", min_size=1))
-def test_what_stands_in_the_tags_is_never_left(thought: str, reply: str) -> None:
-    assert without_thinking(f"<think>{thought}</think>{reply}") == reply.strip()
 
 
 def test_bm25_by_hand() -> None:

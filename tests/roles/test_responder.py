@@ -19,6 +19,7 @@ from interalign.roles.measure import mentions, style_of
 from interalign.roles.responder import (
     GENERIC_STYLE,
     ModelResponder,
+    Reply,
     RuleResponder,
     compose_reply,
     fitting_fact,
@@ -124,14 +125,54 @@ def test_a_model_is_told_the_impression_and_the_chat() -> None:
 
     def answer(request: Request) -> str:
         requests.append(request)
-        return "  Of course.\n"
+        return "  Of course.\n" if request.seed != 3 else "<think>A greeting.</think>\nOf course."
 
     responder = ModelResponder(ScriptedModel("scripted", answer), Sampling())
     chat = (Message(role="user", content="Hello"),)
     impression = Impression(style={"emoji": "some"})
     assert asyncio.run(responder.respond(chat, "pet", None, 1)) == "Of course."
     assert asyncio.run(responder.respond(chat, "pet", impression, 2)) == "Of course."
-    alone, told = requests
+    # Who talks with the user shows no thinking; those that measure want to know whether anything else was there.
+    assert asyncio.run(responder.answer(chat, None, 3)) == Reply(content="Of course.", model="scripted")
+    alone, told, _ = requests
     assert alone.messages == (Message(role="system", content=policy_prompt()), *chat)
     assert told.messages[0].content == f"{policy_prompt()} {as_text(impression)}"
     assert (alone.seed, told.seed) == (1, 2)
+
+
+def test_a_model_that_takes_notes_sees_its_own_and_shows_none() -> None:
+    heard: list[Request] = []
+
+    def answer(request: Request) -> str:
+        heard.append(request)
+        return f"<think>Notes: emoji none, said {len(heard)}.</think>\nOf course {len(heard)}."
+
+    responder = ModelResponder(ScriptedModel("noting", answer), Sampling())
+    hello, more = Message(role="user", content="Hello"), Message(role="user", content="More")
+    reply = asyncio.run(responder.answer((hello,), None, 1))
+    assert reply.content == "Of course 1."
+    shown = Message(role="assistant", content=reply.content)
+    other = Message(role="assistant", content="Somebody else's words.")
+    asyncio.run(responder.answer((hello, shown, more), None, 2))
+    asyncio.run(responder.answer((hello, other, more), None, 3))
+    assert [message.content for message in heard[1].messages[1:]] == [
+        "Hello",
+        "<think>Notes: emoji none, said 1.</think>\nOf course 1.",
+        "More",
+    ]
+    # The conversation went on from another reply.
+    assert [message.content for message in heard[2].messages[1:]] == ["Hello", "Somebody else's words.", "More"]
+
+
+def test_what_a_reasoning_model_thought_is_not_kept() -> None:
+    heard: list[Request] = []
+
+    def answer(request: Request) -> str:
+        heard.append(request)
+        return "<think>Let me see.</think>Of course."
+
+    responder = ModelResponder(ScriptedModel("thinking", answer), Sampling())
+    hello, more = Message(role="user", content="Hello"), Message(role="user", content="More")
+    shown = Message(role="assistant", content=asyncio.run(responder.answer((hello,), None, 1)).content)
+    asyncio.run(responder.answer((hello, shown, more), None, 2))
+    assert heard[1].messages[1:] == (hello, shown, more)

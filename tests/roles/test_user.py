@@ -115,6 +115,13 @@ def test_reactions_are_to_what_the_last_reply_did() -> None:
             assert fits[reaction.dimension] == 1 if reaction.met else fits[reaction.dimension] < 0.5
             if reaction.dimension != "length":
                 assert reaction.wanted == talk.persona.preferences[reaction.dimension].value
+            remarks = user_phrases().reaction[reaction.dimension].get(reaction.wanted)
+            if remarks is not None:
+                said_so = remarks.praise if reaction.met else (*remarks.plain, *remarks.polite, *remarks.blunt)
+                assert reaction.words in said_so
+            # The person's own hand may change some words of it.
+            remark, message = words(reaction.words.casefold()), talk.chat[-1].content.casefold()
+            assert sum(word in message for word in remark) > len(remark) / 2
         assert len(talk.ledger[-1].missed) <= 2
     assert seen > 50
 

@@ -121,6 +121,13 @@ def test_full_weights_are_kept_as_they_are(base: Path, tokenizer: Any, tmp_path:
         assert torch.equal(names["model"](IDS).logits, model(IDS).logits)
 
 
+@pytest.mark.parametrize("notes", [True, False])
+def test_the_card_tells_how_notes_are_to_be_treated(base: Path, tokenizer: Any, tmp_path: Path, notes: bool) -> None:
+    model = AutoModelForCausalLM.from_pretrained(base)
+    save_checkpoint(tmp_path / "one", model, tokenizer, manifest(settings={"notes": notes}))
+    assert ("<think>Notes:" in (tmp_path / "one" / "README.md").read_text(encoding="utf-8")) is notes
+
+
 def test_the_card_tells_the_facts_and_the_metrics(base: Path, tokenizer: Any, tmp_path: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(base)
     save_checkpoint(tmp_path / "one", model, tokenizer, manifest(metrics={"loss": 1.25, "accuracy": 2 / 3}))

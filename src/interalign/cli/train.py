@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, cast
 
 import typer
 
@@ -14,19 +14,12 @@ if TYPE_CHECKING:
     from interalign.training.iterated import IteratedMethod
     from interalign.training.job import Method
 
+    Trained: TypeAlias = Method | IteratedMethod | Literal["grpo"]
+
 __all__ = ["models", "train"]
 
-_METHODS: dict[str, tuple[Method | IteratedMethod | Literal["grpo"], ...]] = {
-    "sft": ("sft",),
-    "sft-rejected": ("sft-rejected",),
-    "dpo": ("dpo",),
-    "both": ("sft", "dpo"),
-    "iterated-dpo": ("iterated-dpo",),
-    "inpo": ("inpo",),
-    "comal": ("comal",),
-    "grpo": ("grpo",),
-}
-_ON_TREES = frozenset({"sft", "sft-rejected", "dpo", "both"})
+_ON_TREES = ("induction", "sft", "sft-rejected", "dpo", "both")
+_METHODS = (*_ON_TREES, "iterated-dpo", "inpo", "comal", "grpo")
 
 
 def train(
@@ -36,7 +29,8 @@ def train(
         str,
         typer.Option(
             "--method",
-            help="On the trees: sft, dpo, both (one after the other), sft-rejected (a control: learns what lost). "
+            help="On the trees: sft, dpo, both (one after the other), sft-rejected (a control: learns what lost), "
+            "induction (what remarks say of a person; before sft). "
             "On its own talk with simulated users: iterated-dpo, inpo, comal, grpo.",
         ),
     ] = "both",
@@ -59,8 +53,7 @@ def train(
     from interalign.pipeline.work import Work
     from interalign.training import processes
 
-    methods = _METHODS.get(method)
-    if methods is None:
+    if method not in _METHODS:
         raise InputError(f"There is no method {method!r}.", mend=f"use one of: {', '.join(_METHODS)}.")
     if method not in _ON_TREES and (show_batch or (launch or 1) > 1 or processes.count() > 1):
         raise InputError(
@@ -73,11 +66,11 @@ def train(
     chosen = chosen_recipe(recipe, folder)
     keep_freed_memory()
     with work_in(folder, chosen) if processes.is_first() else Work.joined(chosen, folder) as work:
-        for one in methods:
+        for one in chosen.train.both if method == "both" else (method,):
             if show_batch:
                 out.print(show(work, cast("Method", one)))
             else:
-                make_model(work, one, budget=cap, prices=prices)
+                make_model(work, cast("Trained", one), budget=cap, prices=prices)
         processes.leave()
 
 

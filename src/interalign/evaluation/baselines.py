@@ -28,6 +28,7 @@ from pydantic import Field
 
 from interalign.errors import InputError
 from interalign.llm.model import Answer, ChatModel, Request, Sampling
+from interalign.llm.thinking import without_thinking
 from interalign.messages import Chat, Message, Value, as_dicts
 from interalign.personas.persona import Persona
 from interalign.roles.ledger import Ledger
@@ -48,12 +49,8 @@ __all__ = [
     "cut_of",
     "prompt_hashes",
     "spoken",
-    "without_thinking",
 ]
 
-_THOUGHT = re.compile(r"<(think|thinking)>.*?</\1>", re.DOTALL | re.IGNORECASE)
-_THOUGHT_END = re.compile(r".*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
-_THOUGHT_START = re.compile(r"<think(?:ing)?>.*", re.DOTALL | re.IGNORECASE)
 _MARKER = re.compile(r"^[ \t*_#>]*REPLY[ \t*_]*:[ \t*_]*", re.MULTILINE)
 _WORD = re.compile(r"\w+")
 # The notes on a chat are the same whenever they are asked for, so that the journal has them at the next turn.
@@ -154,16 +151,6 @@ def baseline(name: str, model: ChatModel, sampling: Sampling, config: BaselineCo
     if name not in BASELINES:
         raise InputError(f"There is no baseline {name!r}.", mend=f"use one of: {', '.join(BASELINES)}.")
     return Baseline(name, model, sampling, config or BaselineConfig())
-
-
-def without_thinking(text: str) -> str:
-    """`text` without what a reasoning model thought in <think> tags, stripped.
-
-    Where only the end tag is there (some templates open it in the prompt) all before it is thinking; where only the
-    start tag is there (`max_tokens` came first) all behind it is.
-    """
-    rest = _THOUGHT.sub("", text)
-    return _THOUGHT_START.sub("", _THOUGHT_END.sub("", rest)).strip()
 
 
 def spoken(text: str, model: str) -> str:

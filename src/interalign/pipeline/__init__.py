@@ -64,8 +64,8 @@ def run_recipe(recipe: Recipe, out: Path, console: Console | None = None) -> Sum
     with Work.open(recipe, out, console) as work:
         make_personas(work)
         simulate(work)
-        train_model(work, "sft")
-        train_model(work, "dpo")
+        for method in recipe.train.both:
+            train_model(work, method)
         summary = evaluate(work, [BASE, "sft", "dpo"])
         make_report(work, {"Last command took": f"{(time.monotonic() - started) / 60:.1f} minutes"})
         return summary
@@ -122,11 +122,12 @@ def train_model(work: Work, method: Method) -> None:
     """Stage 3: write the checkpoint `models/<method>`. Where several processes train together, each calls this.
 
     Raises:
-        InputError: DPO is to start from SFT, which is not there.
+        InputError: the checkpoint that the training is to start from is not there.
         LostProcess: another process of the training has ended.
     """
     out = work.run.models / method
-    options = (*work.recipe.train.sft.trl.items(), *work.recipe.train.dpo.trl.items())
+    config = work.recipe.train
+    options = [option for one in (config.induction, config.sft, config.dpo) for option in one.trl.items()]
     processes.connect(max([value for name, value in options if name == "ddp_timeout"], default=1800))
     if processes.first_decides(out.exists):
         if processes.is_first():
@@ -137,20 +138,15 @@ def train_model(work: Work, method: Method) -> None:
         work.say("The simulation was stopped before its end: only the trees that are there are trained on.")
     trees = read_jsonl(work.run.trees, Tree)
     personas = [*read_jsonl(work.run.personas, Persona), *read_jsonl(work.run.heldout, Persona)]
-    start = work.run.models / "sft" if method == "dpo" and work.recipe.train.dpo.start == "sft" else None
-    if start is not None and not start.exists():
-        raise InputError(
-            f"DPO starts from {start}, which does not exist.",
-            mend='train sft first, or set train.dpo.start = "base".',
-        )
+    start = work.start_of(method)
     # Before a bar is drawn: a base that is no model is refused, the offline one unpacked where it is new.
-    processes.first_decides(lambda: resolve_model(work.recipe.train.base))
+    processes.first_decides(lambda: resolve_model(config.base))
     with work.bar(f"training {method}", shown=processes.is_first()) as bar:
         train(
             method,
             trees,
             personas,
-            work.recipe.train,
+            config,
             out,
             start=None if start is None else str(start),
             seed=work.recipe.seed,

@@ -17,7 +17,7 @@ from interalign.conversations.environment import Environment, open_environment
 from interalign.conversations.simulate import SimulateConfig, grow_trees
 from interalign.conversations.tree import Tree
 from interalign.conversations.turn import Cast
-from interalign.errors import InputError, ModelError
+from interalign.errors import ModelError
 from interalign.llm.account import Account
 from interalign.llm.journal import journalled
 from interalign.llm.local import fingerprint
@@ -153,15 +153,8 @@ async def _cast(work: Work, config: SimulateConfig, account: Account) -> AsyncIt
 
 def _start(work: Work) -> str:
     """The checkpoint that on-policy training starts from: the same as DPO's."""
-    if work.recipe.train.dpo.start == "base":
-        return resolve_model(work.recipe.train.base)
-    start = work.run.models / "sft"
-    if not start.exists():
-        raise InputError(
-            f"The training starts from {start}, which does not exist.",
-            mend='train sft first, or set train.dpo.start = "base".',
-        )
-    return str(start)
+    start = work.start_of("dpo")
+    return resolve_model(work.recipe.train.base) if start is None else str(start)
 
 
 def train_online(work: Work, account: Account) -> None:

@@ -25,6 +25,7 @@ from interalign.llm.journal import Journal
 from interalign.recipe import Recipe, load_recipe, recipe_toml
 from interalign.run import RunFolder, storage_errors
 from interalign.training.checkpoint import installed_versions
+from interalign.training.job import Method
 
 __all__ = ["Work"]
 
@@ -77,6 +78,24 @@ class Work:
         """The work that another process holds, for one that trains with it: it only reads the folder, and is silent."""
         with TemporaryDirectory() as folder, Journal.open(Path(folder) / "journal.sqlite") as journal:
             yield cls(recipe, RunFolder(out), journal, Console(quiet=True))
+
+    def start_of(self, method: Method) -> Path | None:
+        """The checkpoint of this folder that a method on trees starts from; None: the base model.
+
+        Raises:
+            InputError: it is not there.
+        """
+        before = self.recipe.train.start(method)
+        if before == "base":
+            return None
+        start = self.run.models / before
+        if not start.exists():
+            table = "sft" if before == "induction" else "dpo"
+            raise InputError(
+                f"The training starts from {start}, which does not exist.",
+                mend=f'train {before} first, or set train.{table}.start = "base".',
+            )
+        return start
 
     @contextmanager
     def bar(self, what: str, total: int | None = None, *, shown: bool = True) -> Iterator[_Bar]:

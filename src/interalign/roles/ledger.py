@@ -17,7 +17,16 @@ from interalign.personas.description import Kind
 from interalign.personas.persona import Fact
 from interalign.personas.style import Dimension, StyleValue
 
-__all__ = ["Disclosure", "Ledger", "Reaction", "Stated", "disclosed_facts", "disclosed_texts", "stated_so_far"]
+__all__ = [
+    "Disclosure",
+    "Ledger",
+    "Reaction",
+    "Stated",
+    "as_notes",
+    "disclosed_facts",
+    "disclosed_texts",
+    "stated_so_far",
+]
 
 
 class Reaction(Value):
@@ -31,6 +40,8 @@ class Reaction(Value):
     got: StyleValue
     wanted: StyleValue
     met: bool = False
+    words: str = ""
+    """The remark, before the person's own way of writing went over it; empty in trees of older versions."""
 
 
 class Stated(Value):
@@ -79,3 +90,15 @@ def disclosed_texts(ledger: Ledger) -> tuple[str, ...]:
 def stated_so_far(ledger: Ledger) -> tuple[Stated, ...]:
     """All that a language model found disclosed, in the order in which it came out, each once."""
     return tuple(dict.fromkeys(one for entry in ledger for one in entry.stated))
+
+
+def as_notes(ledger: Ledger) -> str:
+    """What a policy notes down before it replies: the wishes heard so far, then what the last message states.
+
+    A wish stands where it was first heard, as it was last heard. What was stated earlier stands in earlier notes; a
+    user's manner needs none, since the messages show it.
+    """
+    wishes = {reaction.dimension: reaction.wanted for entry in ledger for reaction in entry.reactions}
+    stated = [one.text.rstrip(".") for entry in ledger[-1:] for one in entry.stated]
+    noted = [*(f"{dimension} {wanted}" for dimension, wanted in wishes.items()), *stated]
+    return f"Notes: {'; '.join(noted) or 'nothing yet'}."

@@ -13,6 +13,7 @@ from random import Random
 from typing import Literal, Protocol, TypeAlias
 
 from interalign.llm.model import ChatModel, Request, Sampling
+from interalign.llm.thinking import takes_notes, without_thinking
 from interalign.messages import Chat, Message, Value
 from interalign.personas.persona import Fact, Persona
 from interalign.personas.style import DIMENSIONS, Dimension, Style, StyleValue
@@ -86,22 +87,40 @@ class RuleResponder:
 
 
 class ModelResponder:
-    """A chat model in the responder's role: the policy, or the teacher of one."""
+    """A chat model in the responder's role: the policy, or the teacher of one.
+
+    A policy that takes notes on the user (`train.notes`) sees those that it took in earlier turns of the chat.
+    """
 
     def __init__(self, model: ChatModel, sampling: Sampling) -> None:
         self.model = model
         self.sampling = sampling
+        # What was written, notes included, by the chat as others see it: conversations go on side by side.
+        self._noted: dict[Chat, str] = {}
 
     async def respond(self, chat: Chat, topic: str, impression: Impression | None, seed: int) -> str:
         """Return the model's answer; an impression stands last in the system message, where it changes least."""
         system = policy_prompt() if impression is None else f"{policy_prompt()} {as_text(impression)}"
-        messages = (Message(role="system", content=system), *chat)
+        messages = (Message(role="system", content=system), *self._with_notes(chat))
         answer = await self.model.complete(Request(messages=messages, sampling=self.sampling, seed=seed))
-        return answer.text.strip()
+        said = answer.text.strip()
+        if takes_notes(said):
+            self._noted[*chat, Message(role="assistant", content=without_thinking(said))] = said
+        return said
+
+    def _with_notes(self, chat: Chat) -> Chat:
+        """The chat as the model knows it: its replies with the notes that it took before them."""
+        if not self._noted:
+            return chat
+        written = (self._noted.get(chat[:end], chat[end - 1].content) for end in range(1, len(chat) + 1))
+        return tuple(
+            message.model_copy(update={"content": content}) for message, content in zip(chat, written, strict=True)
+        )
 
     async def answer(self, chat: Chat, impression: Impression | None, seed: int) -> Reply:
-        """The same with the model's name, whatever the chat is about."""
-        return Reply(content=await self.respond(chat, "", impression, seed), model=self.model.name)
+        """The same without thinking and with the model's name, whatever the chat is about."""
+        said = await self.respond(chat, "", impression, seed)
+        return Reply(content=without_thinking(said), model=self.model.name)
 
 
 @cache

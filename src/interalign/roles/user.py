@@ -111,12 +111,16 @@ def user_turn(persona: Persona, chat: Chat, ledger: Ledger, seed: int) -> UserTu
         opening=reply is None,
         shown=_shown_manner(persona, random),
     )
-    content = _written(persona, _sentences(persona, intent, random), intent.shown, random)
+    remarks = [_remark(persona, reaction, random) for reaction in intent.reactions]
+    content = _written(persona, _sentences(persona, intent, remarks, random), intent.shown, random)
     disclosure = Disclosure(
         turn=turn,
         facts=facts if intent.answer is None else (*facts, intent.answer),
         manner={**intent.shown, **_marks(content)},
-        reactions=intent.reactions,
+        reactions=tuple(
+            reaction.model_copy(update={"words": remark})
+            for reaction, remark in zip(intent.reactions, remarks, strict=True)
+        ),
         topic=topic,
     )
     return UserTurn(content=content, disclosure=disclosure)
@@ -210,12 +214,12 @@ def _shown_manner(persona: Persona, random: Random) -> dict[Dimension, StyleValu
     return shown
 
 
-def _sentences(persona: Persona, intent: _Intent, random: Random) -> list[str]:
+def _sentences(persona: Persona, intent: _Intent, remarks: list[str], random: Random) -> list[str]:
     """The message as neutral sentences: opening, remarks, answer, facts, elaboration, request, closing."""
     phrases = user_phrases()
     brief, long = (intent.shown["length"] == length for length in ("brief", "long"))
     sentences = [random.choice(phrases.first_opener)] if intent.opening and random.random() < 0.3 else []
-    sentences += [_remark(persona, reaction, random) for reaction in intent.reactions]
+    sentences += remarks
     if intent.shown["warmth"] == "warm":
         sentences.append(random.choice(phrases.pleasantry_first if intent.opening else phrases.pleasantry))
     if intent.answer is not None:

@@ -130,6 +130,12 @@ def as_table(found: Mapping[Path, Manifest]) -> Table:
     return table
 
 
+_NOTES = """
+Before each reply it writes notes on the user, `<think>Notes: ...</think>`. Leave them in the chat that it sees, and
+show the user what follows.
+"""
+
+
 def _card(manifest: Manifest) -> str:
     metrics = "\n".join(f"| {name} | {value:.4g} |" for name, value in manifest.metrics.items())
     lines: Mapping[str, str] = {
@@ -140,6 +146,7 @@ def _card(manifest: Manifest) -> str:
         "Training data (SHA-256)": manifest.data,
     }
     facts = "\n".join(f"- {name}: {value}" for name, value in lines.items())
+    usage = _NOTES if manifest.settings.get("notes") else ""
     return f"""# {manifest.name}
 
 Trained with [interalign](https://pypi.org/project/interalign/) to get to know the person it talks to.
@@ -151,7 +158,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 model = AutoModelForCausalLM.from_pretrained("path/to/{manifest.name}")
 tokenizer = AutoTokenizer.from_pretrained("path/to/{manifest.name}")
 ```
-
+{usage}
 | training metric | last value |
 |---|---|
 {metrics}

@@ -22,7 +22,7 @@ from interalign.errors import TrainingError
 from interalign.messages import Chat, Value
 
 if TYPE_CHECKING:
-    from interalign.training.train import DpoConfig, SftConfig, TrainConfig
+    from interalign.training.train import DpoConfig, InductionConfig, SftConfig, TrainConfig
 
 __all__ = [
     "Job",
@@ -39,8 +39,10 @@ __all__ = [
     "silent",
 ]
 
-Method: TypeAlias = Literal["sft", "sft-rejected", "dpo"]
-"""`sft-rejected` learns the replies that lost: a control, which shows how much of a gain is style and domain."""
+Method: TypeAlias = Literal["induction", "sft", "sft-rejected", "dpo"]
+"""`induction` learns what remarks say of a person, for policies that take notes; `sft-rejected` learns the replies that
+lost: a control, which shows how much of a gain is style and domain.
+"""
 
 Progress: TypeAlias = Callable[[int, int, float], None]
 """Called after each optimizer step with steps done, steps in all, and the loss."""
@@ -124,9 +126,9 @@ class Job:
         return self.out.with_name(f"{self.out.name}.unfinished")
 
     @property
-    def stage(self) -> SftConfig | DpoConfig:
+    def stage(self) -> InductionConfig | SftConfig | DpoConfig:
         """The settings of this stage."""
-        return self.config.dpo if self.method == "dpo" else self.config.sft
+        return self.config.stage(self.method)
 
     @property
     def packed(self) -> bool:

@@ -22,7 +22,7 @@ from interalign.llm.libraries import quiet
 from interalign.training.job import Job, Method
 
 if TYPE_CHECKING:
-    from interalign.training.train import DpoConfig, SftConfig, TrainConfig
+    from interalign.training.train import TrainConfig
 
 __all__ = ["check_options", "check_report_to", "trainer_config", "trl_refusals"]
 
@@ -114,7 +114,7 @@ def trainer_config(job: Job, arguments: Mapping[str, Any], *, packed: bool) -> D
     kind = DPOConfig if job.method == "dpo" else SFTConfig
     with trl_refusals(job.method, job.config):
         # transformers changes tables of options in place.
-        config = kind(**{**arguments, **deepcopy(_stage(job.method, job.config).trl)})
+        config = kind(**{**arguments, **deepcopy(job.stage.trl)})
     # Several GPUs in one process would make Trainer split each batch among threads, which a packed tree does not bear;
     # torchrun and accelerate start one process for each.
     config._n_gpu = min(config.n_gpu, 1)
@@ -130,7 +130,7 @@ def check_options(method: Method, config: TrainConfig, *, packed: bool, by_inpo:
     """
     check_report_to(config.report_to)
     kind = DPOConfig if method == "dpo" else SFTConfig
-    table, given = _table(method), _stage(method, config).trl
+    table, given = _table(method), config.stage(method).trl
     _refuse_unknown(kind, table, given, packed=packed)
     if method == "dpo":
         _refuse_loss(table, given, weighted=config.dpo.sft_weight > 0, by_inpo=by_inpo)
@@ -198,14 +198,10 @@ def trl_refusals(method: Method, config: TrainConfig) -> Iterator[None]:
     try:
         yield
     except (TypeError, ValueError, NotImplementedError) as error:
-        if not _stage(method, config).trl:
+        if not config.stage(method).trl:
             raise
         raise InputError(f"{_table(method)}: TRL refuses this: {error}", mend="correct the option.") from error
 
 
-def _stage(method: Method, config: TrainConfig) -> SftConfig | DpoConfig:
-    return config.dpo if method == "dpo" else config.sft
-
-
 def _table(method: Method) -> str:
-    return f"[train.{'dpo' if method == 'dpo' else 'sft'}.trl]"
+    return f"[train.{'sft' if method == 'sft-rejected' else method}.trl]"

@@ -21,9 +21,9 @@ from interalign.llm.libraries import quiet
 from interalign.llm.local import adapter_base, load_tokenizer
 from interalign.llm.offline import resolve_model
 from interalign.roles.responder import policy_prompt
-from interalign.training.job import Job, Method, lessons_of
+from interalign.training.job import Job, Method
 from interalign.training.packing import Example, pack
-from interalign.training.train import TrainConfig
+from interalign.training.train import TrainConfig, what_to_learn
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
@@ -91,7 +91,7 @@ def first_batch(
     """The first tree that a method finds something to train on in, as the model sees it. No weights are loaded.
 
     Args:
-        method: `sft`, its control `sft-rejected`, or `dpo`.
+        method: `sft`, its control `sft-rejected`, `dpo`, or `induction`.
         trees: conversation trees.
         config: settings.
         preference: which replies are preferred to which.
@@ -104,14 +104,12 @@ def first_batch(
         TrainingError: the chat template does not fit.
     """
     tokenizer = load_tokenizer(config.base)
-    if method == "dpo" and config.dpo.trees is not None:
-        trees = trees[: config.dpo.trees]
-    lessons, _ = lessons_of(method, trees, preference)
+    learnt, lessons, _ = what_to_learn(method, trees, config, preference)
     longest = _longest_read(config)
     for lesson in lessons:
         job = Job(
             method=method,
-            trees=tuple(trees),
+            trees=learnt,
             lessons=(lesson,),
             system=policy_prompt() if system is None else system,
             start=config.base,
@@ -123,8 +121,8 @@ def first_batch(
         if examples:
             return _batch(job, examples[0], left_out, tokenizer)
     raise InputError(
-        f"There is nothing to train {method} on: no reply has a verdict, no pair differs enough, or all is too long.",
-        mend="simulate more conversations, lower preferences.min_margin, or raise train.max_length in the recipe.",
+        f"There is nothing to train {method} on: every conversation is longer than the model reads.",
+        mend="raise train.max_length, or simulate fewer turns.",
     )
 
 

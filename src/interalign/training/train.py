@@ -30,22 +30,38 @@ from interalign.training import processes
 from interalign.training.attention import Attention
 from interalign.training.checkpoint import Manifest, installed_versions, save_checkpoint
 from interalign.training.iterated import IteratedConfig
-from interalign.training.job import Job, Lesson, Method, Nash, Notice, Progress, lessons_of, silent
+from interalign.training.job import Job, LeftOut, Lesson, Method, Nash, Notice, Progress, lessons_of, silent
 from interalign.training.mixture import MixConfig, read_chats
+from interalign.training.notes import induction_trees, noted
 from interalign.training.online.grpo import GrpoConfig
 from interalign.training.weights import LoraSettings, Quantization, load_trainable
 
 if TYPE_CHECKING:
     from interalign.training.loop import WatchedTrainer
 
-__all__ = ["DpoConfig", "SftConfig", "TrainConfig", "settle_unfinished", "train"]
+__all__ = ["DpoConfig", "InductionConfig", "SftConfig", "TrainConfig", "settle_unfinished", "train", "what_to_learn"]
 
 _DEFAULT_PREFERENCE = PreferenceConfig()
+
+
+class InductionConfig(Value):
+    """Before SFT: what remarks of users say of them, one remark at a time, for policies that take notes."""
+
+    epochs: Annotated[float, Field(gt=0)] = 5.0
+    """Passes over the remarks, each of which is learnt once a pass however often it was made."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-4
+    """Peak learning rate; linear warm-up over the first tenth, then linear decay."""
+    trees_per_step: Annotated[int, Field(ge=1)] = 32
+    """Remarks per optimizer step, on each process; each is a tree of two messages."""
+    trl: dict[str, Any] = Field(default_factory=dict)
+    """Options of TRL's SFTConfig to pass through."""
 
 
 class SftConfig(Value):
     """Supervised fine-tuning on the preferred replies."""
 
+    start: Literal["base", "induction"] = "base"
+    """The checkpoint that it starts from; `sft-rejected` starts from there as well."""
     epochs: Annotated[float, Field(gt=0)] = 1.0
     """Passes over the trees."""
     learning_rate: Annotated[float, Field(gt=0)] = 2e-4
@@ -108,6 +124,11 @@ class TrainConfig(Value):
     """Number format of the weights that are loaded, and of products. `auto`: bfloat16 where the hardware is fast at it,
     float32 elsewhere; weights that are trained themselves are float32 then, and multiplied in bfloat16 all the same
     (GRPO, and TRL's options bf16, fp16, fsdp and deepspeed, go by their own rule). Adapters are float32 always."""
+    notes: bool = False
+    """Each reply begins with notes on the user: the wishes heard so far, as the ledger has them. They are
+    thinking, which the model keeps in its own view of the chat and nobody else sees; they need room
+    (`benchmark.max_tokens`)."""
+    induction: InductionConfig = InductionConfig()
     sft: SftConfig = SftConfig()
     dpo: DpoConfig = DpoConfig()
     iterated: IteratedConfig = IteratedConfig()
@@ -118,6 +139,31 @@ class TrainConfig(Value):
     """Optimizer steps between two savings of the state that a killed training goes on from."""
     report_to: tuple[str, ...] = ()
     """Where metrics go, as transformers names it: wandb, trackio, tensorboard and others; none by default."""
+
+    @property
+    def both(self) -> tuple[Method, ...]:
+        """SFT and DPO, with what SFT starts from before them."""
+        return (*(("induction",) if self.sft.start == "induction" else ()), "sft", "dpo")
+
+    def start(self, method: Method) -> Literal["base", "induction", "sft"]:
+        """The checkpoint that a method starts from."""
+        match method:
+            case "induction":
+                return "base"
+            case "dpo":
+                return self.dpo.start
+            case _:
+                return self.sft.start
+
+    def stage(self, method: Method) -> InductionConfig | SftConfig | DpoConfig:
+        """The settings of one method on trees."""
+        match method:
+            case "induction":
+                return self.induction
+            case "dpo":
+                return self.dpo
+            case _:
+                return self.sft
 
 
 def train(  # noqa: PLR0913 - what a stage reads, what it makes, and how
@@ -141,7 +187,7 @@ def train(  # noqa: PLR0913 - what a stage reads, what it makes, and how
     arguments; the first one writes. It must be the same number of processes that goes on.
 
     Args:
-        method: `sft`, its control `sft-rejected`, or `dpo`.
+        method: `sft`, its control `sft-rejected`, `dpo`, or `induction`.
         trees: conversation trees of training personas.
         personas: the personas of the trees.
         config: settings.
@@ -168,13 +214,14 @@ def train(  # noqa: PLR0913 - what a stage reads, what it makes, and how
         raise InputError(f"{out} exists already.", mend="choose another name, or remove the folder.")
     if processes.is_first():
         _remove_half_saved(out)
-    if method == "dpo" and config.dpo.trees is not None:
-        trees = trees[: config.dpo.trees]
-    lessons = _lessons(method, trees, preference, notice)
-    mix = None if method == "dpo" else config.sft.mix
+    learnt, lessons, left_out = what_to_learn(method, trees, config, preference)
+    told = left_out.told("pairs" if method == "dpo" else "replies")
+    if told:
+        notice(told)
+    mix = config.sft.mix if method in ("sft", "sft-rejected") else None
     job = Job(
         method=method,
-        trees=tuple(trees),
+        trees=learnt,
         lessons=lessons,
         chats=read_chats(mix, len(lessons), seed) if mix else (),
         system=policy_prompt() if system is None else system,
@@ -189,18 +236,28 @@ def train(  # noqa: PLR0913 - what a stage reads, what it makes, and how
         return _run(job, progress)
 
 
-def _lessons(method: Method, trees: Sequence[Tree], preference: PreferenceConfig, notice: Notice) -> tuple[Lesson, ...]:
-    """What there is to learn; what is left out is told, and to have nothing is refused."""
+def what_to_learn(
+    method: Method, trees: Sequence[Tree], config: TrainConfig, preference: PreferenceConfig
+) -> tuple[tuple[Tree, ...], tuple[Lesson, ...], LeftOut]:
+    """The trees that a method trains on, what it learns of them, and how much is left out.
+
+    Raises:
+        InputError: there is nothing to train on.
+    """
+    if method == "induction":
+        remarks = induction_trees(trees)
+        return remarks, tuple(Lesson(number, replies=(1,)) for number in range(len(remarks))), LeftOut()
+    if method == "dpo" and config.dpo.trees is not None:
+        trees = trees[: config.dpo.trees]
     lessons, left_out = lessons_of(method, trees, preference)
     if not lessons:
         raise InputError(
             f"There is nothing to train {method} on: no reply has a verdict, or no pair differs enough.",
             mend="simulate more conversations, or lower preferences.min_margin in the recipe.",
         )
-    told = left_out.told("pairs" if method == "dpo" else "replies")
-    if told:
-        notice(told)
-    return lessons
+    if config.notes:
+        return noted(trees), lessons, left_out
+    return tuple(trees), lessons, left_out
 
 
 def _remove_half_saved(out: Path) -> None:
@@ -297,7 +354,7 @@ def _trainer(
     return trl_trainer.make_trainer(job, model, tokenizer, progress), "trl"
 
 
-_SHARED_SETTINGS = {"packing", "max_tokens", "max_length", "dtype", "quantization", "full_weights", "lora"}
+_SHARED_SETTINGS = {"packing", "max_tokens", "max_length", "dtype", "quantization", "full_weights", "lora", "notes"}
 
 
 def _settings(job: Job) -> dict[str, Any]:

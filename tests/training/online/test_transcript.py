@@ -78,6 +78,7 @@ def test_another_end_mark_gives_way_to_the_templates() -> None:
 
 def test_a_reply_is_read_without_marks_and_spaces_around_it() -> None:
     assert TEMPLATE.read([*ids("  Good morning. \n"), END]) == "Good morning."
+    assert TEMPLATE.read([*ids("<think>Notes: emoji none.</think>\nGood morning."), END]) == "Good morning."
 
 
 MERGING = CHATML.replace("'<|im_start|>' + message['role'] + '\n'", "' ' + message['role'] + ' '").replace(

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from interalign.errors import TrainingError
+from interalign.llm.thinking import without_thinking
 from interalign.messages import Chat, Message, as_dicts
 
 __all__ = ["ChatTemplate", "Transcript"]
@@ -106,8 +107,8 @@ class ChatTemplate:
         return (transcript.shorter() if last in self._ends else transcript).given(following)
 
     def read(self, tokens: Sequence[int]) -> str:
-        """The text of a reply that was drawn, as user and judge get to see it."""
-        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True)).strip()
+        """The text of a reply that was drawn, as user and judge get to see it: without thinking."""
+        return without_thinking(str(self._tokenizer.decode(list(tokens), skip_special_tokens=True)))
 
     def _after(self, chat: Chat, user: str) -> str:
         """The template's text from the end of the last reply of `chat` to the header of the next one."""
