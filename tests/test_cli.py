@@ -196,6 +196,19 @@ def test_show_batch_trains_nothing(grown: Path) -> None:
     assert not (grown / "models").exists()
 
 
+def test_a_policy_that_takes_notes_learns_induction_first(grown: Path, recipe: Path) -> None:
+    recipe.write_text(SMALL + '[train]\nbase = "./tiny"\nnotes = true\nsft.start = "induction"\n', encoding="utf-8")
+    result = interalign("train", "--show-batch", "--recipe", str(recipe), "--out", "run", width=80)
+    assert result.returncode == 0, result.stderr
+    places = [result.stdout.index(f"{method}: tree ") for method in ("induction", "sft", "dpo")]
+    assert places == sorted(places)
+    assert "[+<think>Notes: " in result.stdout[: places[1]]
+    assert "[+<think>Notes: " in result.stdout[places[1] :]
+    refused = interalign("train", "--method", "sft", "--recipe", str(recipe), "--out", "run")
+    assert_one_clear_line(refused, 2, "models/induction, which does not exist", "train induction first")
+    assert not (grown / "models" / "sft").exists()
+
+
 def test_show_batch_before_there_are_trees(tmp_path: Path, recipe: Path) -> None:
     interalign("personas", "compose", "--recipe", str(recipe), "--out", "run")
     result = interalign("train", "--show-batch", "--out", "run")

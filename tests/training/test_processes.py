@@ -370,7 +370,7 @@ def test_an_error_of_all_processes_is_one_line_with_its_exit_code(folder: Path) 
     assert code == 2
     assert len(lines) == 1
     assert lines[0].startswith("error ")
-    assert "DPO starts from" in lines[0]
+    assert "models/sft, which does not exist" in lines[0]
 
 
 def accelerate() -> list[str]:
