@@ -328,7 +328,10 @@ def _part_in_pairs(example: Example, node: int) -> str:
 
 def _totals(batch: Batch) -> Iterator[str]:
     example, tokens = batch.example, batch.example.tokens
-    counted = f"{len(example.pairs):,} pairs" if example.pairs else f"{len(example.replies):,} replies"
+    count, one, more = (
+        (len(example.pairs), "pair", "pairs") if example.pairs else (len(example.replies), "reply", "replies")
+    )
+    counted = f"{count:,} {one if count == 1 else more}"
     share = f"{batch.learnt / tokens:.0%}"
     yield f"{counted}; {tokens:,} tokens in the tree, {batch.learnt:,} of them trained on ({share})."
     apart = "Pair by pair" if example.pairs else "Reply by reply"
