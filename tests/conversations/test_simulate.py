@@ -187,6 +187,24 @@ def test_the_policy_speaks_for_the_generic_and_is_a_candidate_for_the_tailored()
     assert sorted(told) == [False] * 2 + [True] * 4
 
 
+def test_what_a_policy_thinks_never_stands_in_a_tree() -> None:
+    def answer(request: Request) -> str:
+        return f"<think>Notes: emoji none.</think>You said something {request.seed}."
+
+    def silent(request: Request) -> str:
+        return "<think>Notes: emoji none."
+
+    config = SimulateConfig(turns=2, policy_samples=3, siblings=("tailored", "generic", "policy"))
+    for says in (answer, silent):
+        policy = ModelResponder(ScriptedModel("policy", says), Sampling())
+        tree = grown(PERSONAS[:1], config, Cast(policy=policy, writers={"policy": policy}))[0]
+        assert tree.turn(len(tree.nodes) - 1) == 2
+        assert all(node.content and "think" not in node.content for node in tree.nodes)
+        sources = {node.source for node in tree.nodes}
+        assert ("policy" in sources) is (says is answer)
+        assert [fault.role for fault in tree.faults] == ([] if says is answer else ["policy"] * len(tree.faults))
+
+
 @pytest.mark.parametrize("wrong", [{"turns": 0}, {"siblings": ("generic",)}, {"policy_samples": -1}])
 def test_impossible_settings_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValidationError):

@@ -78,6 +78,20 @@ def test_silence_is_no_reply(said: str) -> None:
             asyncio.run(asked)
 
 
+@pytest.mark.parametrize(("method", "kept"), [("plain", True), ("reminder", False)])
+def test_notes_that_a_policy_takes_are_kept_for_it_where_it_is_asked_plainly(method: str, kept: bool) -> None:
+    written = "<think>Notes: emoji none.</think>\nHello."
+    heard, model = listening(written)
+    candidate = MethodCandidate(method, model, Sampling())
+    assert asyncio.run(candidate.answer(PERSONA, CHAT, LEDGER, 5)) == "Hello."
+    later = (*CHAT, Message(role="assistant", content="Hello."), Message(role="user", content="More."))
+    assert asyncio.run(candidate.answer(PERSONA, later, LEDGER, 6)) == "Hello."
+    asyncio.run(candidate.instructed(later, "Be brief.", 7))
+    for request in heard[1:]:
+        said = [message.content for message in request.messages if message.role == "assistant"]
+        assert said[-1] == (written if kept else "Hello.")
+
+
 def test_rules_cannot_be_instructed() -> None:
     candidate = ModelCandidate(RuleResponder())
     assert isinstance(candidate, Instructable)

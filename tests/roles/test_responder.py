@@ -176,3 +176,19 @@ def test_what_a_reasoning_model_thought_is_not_kept() -> None:
     shown = Message(role="assistant", content=asyncio.run(responder.answer((hello,), None, 1)).content)
     asyncio.run(responder.answer((hello, shown, more), None, 2))
     assert heard[1].messages[1:] == (hello, shown, more)
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_of_equal_replies_the_same_notes_are_kept_whichever_comes_first(order: tuple[int, int]) -> None:
+    heard: list[Request] = []
+
+    def answer(request: Request) -> str:
+        heard.append(request)
+        return f"<think>Notes: emoji none, {request.seed}.</think>Yes."
+
+    responder = ModelResponder(ScriptedModel("noting", answer), Sampling())
+    hello, more = Message(role="user", content="Hello"), Message(role="user", content="More")
+    for seed in order:
+        asyncio.run(responder.answer((hello,), None, seed))
+    asyncio.run(responder.answer((hello, Message(role="assistant", content="Yes."), more), None, 3))
+    assert heard[-1].messages[2].content == "<think>Notes: emoji none, 1.</think>Yes."

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from interalign.conversations.preferences import PreferenceConfig
 from interalign.conversations.tree import Tree
@@ -14,7 +15,7 @@ from interalign.roles.ledger import Stated, as_notes
 from interalign.training.checkpoint import read_manifest
 from interalign.training.job import Method, lessons_of
 from interalign.training.notes import induction_trees, noted
-from interalign.training.train import InductionConfig, TrainConfig, train, what_to_learn
+from interalign.training.train import InductionConfig, SftConfig, TrainConfig, train, what_to_learn
 from tests.training.tiny import SYSTEM
 
 PREFERENCE = PreferenceConfig()
@@ -57,13 +58,10 @@ def test_what_a_model_found_stated_is_noted_where_it_was_said_and_nowhere_else(t
     assert not any("Keeps a mule" in told.nodes[reply].content for reply in told.children(first))
 
 
-def test_trees_without_a_ledger_have_nothing_to_note(trees: list[Tree]) -> None:
-    (told,) = noted([undisclosed(trees[0], but=0)])
-    assert {node.content.partition("</think>")[0] for node in told.nodes if node.role == "assistant"} == {
-        "<think>Notes: nothing yet."
-    }
-    with pytest.raises(InputError, match="disclose"):
-        noted([undisclosed(trees[0])])
+@pytest.mark.parametrize("known", [None, 0], ids=["no ledger", "no wish"])
+def test_trees_that_hold_nothing_to_note_are_refused(trees: list[Tree], known: int | None) -> None:
+    with pytest.raises(InputError, match="wish for or disclose"):
+        noted([undisclosed(trees[0], but=known)])
 
 
 def test_each_remark_is_learnt_once(trees: list[Tree]) -> None:
@@ -127,3 +125,8 @@ def test_a_policy_learns_to_take_notes(
         start = str(out)
     manifest = read_manifest(tmp_path / "sft")
     assert (manifest.parent, manifest.settings["notes"]) == ("induction", True)
+
+
+def test_induction_is_for_policies_that_take_notes() -> None:
+    with pytest.raises(ValidationError, match="notes = true"):
+        TrainConfig(sft=SftConfig(start="induction"))

@@ -198,6 +198,16 @@ def test_states_of_another_training_are_not_gone_on_from(
         train("sft", trees[:2], people, slower, tmp_path / "a", system=SYSTEM, seed=2)
 
 
+@pytest.mark.parametrize("method", ["sft", "dpo"])
+def test_states_from_another_start_are_not_gone_on_from(
+    trees: list[Tree], people: tuple[Persona, ...], config: TrainConfig, tuned: Path, tmp_path: Path, method: Any
+) -> None:
+    with pytest.raises(Stopped):
+        train(method, trees, people, config, tmp_path / "a", system=SYSTEM, seed=1, progress=stop_at(3))
+    with pytest.raises(InputError, match=r"other values of: start\."):
+        train(method, trees, people, config, tmp_path / "a", system=SYSTEM, seed=1, start=str(tuned))
+
+
 KILLED = """
 import os, signal, sys
 from pathlib import Path

@@ -29,8 +29,8 @@ def train(
         str,
         typer.Option(
             "--method",
-            help="On the trees: sft, dpo, both (one after the other), sft-rejected (a control: learns what lost), "
-            "induction (what remarks say of a person; before sft). "
+            help="On the trees: sft, dpo, both (one after the other; induction before, where sft starts from it), "
+            "sft-rejected (a control: learns what lost), induction (what remarks say of a person). "
             "On its own talk with simulated users: iterated-dpo, inpo, comal, grpo.",
         ),
     ] = "both",

@@ -15,6 +15,7 @@ from typing import Protocol
 from interalign.conversations.checks import ChecksConfig, faults
 from interalign.conversations.tree import Fault
 from interalign.errors import InteralignError, StopWork
+from interalign.llm.thinking import without_thinking
 from interalign.messages import Chat, Message
 from interalign.personas.persona import Persona
 from interalign.roles.inducer import Impression, Inducer, RuleInducer
@@ -273,11 +274,15 @@ class _Replying:
         writer = self._cast.writers.get(source)
         if writer is None:
             return Reply(content=await self._by_rules(source, seed, sampled=self._is_first(sibling) and not attempt))
+        impression = await self._impression if source == "tailored" else None
         try:
-            return await writer.answer(self._place.chat, await self._impression if source == "tailored" else None, seed)
+            reply = await writer.answer(self._place.chat, impression, seed)
+            if not reply.content:
+                raise RoleFailure(f"{reply.model} gave an empty reply, or nothing but thinking.")
         except RoleFailure as error:
             self._note(source, error, asked)
             return None
+        return reply
 
     def _is_first(self, sibling: int) -> bool:
         return self._sources.index(self._sources[sibling]) == sibling
@@ -312,7 +317,8 @@ class _Replying:
         replies = await all_or_first_error(
             policy.respond(chat, topic, view, place.derived("policy", str(sample))) for sample, view in enumerate(told)
         )
-        return {"generic": [replies[0]], "tailored": replies[1:]}
+        first, *others = map(without_thinking, replies)
+        return {"generic": [first] if first else [], "tailored": [other for other in others if other]}
 
     def _note(self, role: str, error: RoleFailure, attempt: int) -> None:
         fault = Fault(role=role, turn=len(self._place.ledger), check="unreadable", attempt=attempt, text=str(error))

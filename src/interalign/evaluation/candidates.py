@@ -126,7 +126,7 @@ class ModelCandidate:
         sampling = self._responder.sampling
         sampling = sampling.model_copy(update={"max_tokens": max(sampling.max_tokens, least_tokens)})
         system = f"{policy_prompt()}\n\n{instructions}" if instructions else policy_prompt()
-        messages = (Message(role="system", content=system), *chat)
+        messages = (Message(role="system", content=system), *self._responder.with_notes(chat))
         answer = await self._responder.model.complete(Request(messages=messages, sampling=sampling, seed=seed))
         return spoken(answer.text, answer.model)
 
@@ -138,6 +138,8 @@ class ModelCandidate:
 class MethodCandidate(ModelCandidate):
     """A chat model that replies by one of the `evaluation.baselines`; beside the conversation it is asked plainly.
 
+    Notes that a policy takes are kept for it where it is asked plainly, and by no other method.
+
     Raises:
         InputError: there is no such method.
     """
@@ -145,14 +147,17 @@ class MethodCandidate(ModelCandidate):
     def __init__(self, method: str, model: ChatModel, sampling: Sampling) -> None:
         super().__init__(ModelResponder(model, sampling))
         self._by_method = baseline(method, model, sampling)
+        self._plainly = method == "plain"
 
     @property
     def cut_at(self) -> int | None:
         """How the answer ended that the reply stands in which this asyncio task was given last."""
-        return self._by_method.cut_at
+        return super().cut_at if self._plainly else self._by_method.cut_at
 
     async def answer(self, persona: Persona, chat: Chat, ledger: Ledger, seed: int) -> str:
         """Return the reply by the method, without thinking; persona and ledger stay out of its sight."""
+        if self._plainly:
+            return await super().answer(persona, chat, ledger, seed)
         return await self._by_method.answer(persona, chat, ledger, seed)
 
 

@@ -10,7 +10,8 @@ _THOUGHT = re.compile(r"<(think|thinking)>.*?</\1>", re.DOTALL | re.IGNORECASE)
 _THOUGHT_END = re.compile(r".*</think(?:ing)?>", re.DOTALL | re.IGNORECASE)
 _THOUGHT_START = re.compile(r"<think(?:ing)?>.*", re.DOTALL | re.IGNORECASE)
 
-_NOTES = re.compile(r"\s*<think>Notes: ")
+# Some templates open the thinking in the prompt, or put it on a line of its own.
+_NOTES = re.compile(r"\s*(?:<think>)?\s*Notes: ")
 
 
 def as_thinking(text: str) -> str:

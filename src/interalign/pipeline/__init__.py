@@ -1,4 +1,4 @@
-"""The whole way, top to bottom: personas, trees, preferences, SFT, DPO, benchmark, report.
+"""The whole way, top to bottom: personas, trees, preferences, training, benchmark, report.
 
 Each stage reads the file of the stage before and writes its own, whole or not at all. A stage whose file is there is
 done, so the same command goes on from wherever it was stopped. `pool.py` is the first stage with a language model,

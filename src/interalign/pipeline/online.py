@@ -218,7 +218,7 @@ def _manifest(work: Work, trained: Trained, parent: str, settings: dict[str, Any
         data=_digest(rollouts),
         seed=work.recipe.seed,
         steps=trained.steps,
-        settings=settings,
+        settings={**settings, "notes": work.recipe.train.notes},
         versions=installed_versions(),
         metrics=trained.metrics,
     )

@@ -102,7 +102,7 @@ def _what(model: ModelConfig) -> str:
 
 
 def _check_names(elsewhere: Mapping[str, What]) -> None:
-    taken = {BASE, *TRAINED, *map(folder_of, CONTROLS)}
+    taken = {BASE, "induction", *TRAINED, *map(folder_of, CONTROLS)}
     for name in elsewhere:
         if name in taken or not _NAME.fullmatch(name):
             raise InputError(

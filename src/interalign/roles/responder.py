@@ -89,32 +89,35 @@ class RuleResponder:
 class ModelResponder:
     """A chat model in the responder's role: the policy, or the teacher of one.
 
-    A policy that takes notes on the user (`train.notes`) sees those that it took in earlier turns of the chat.
+    A policy that takes notes on the user (`train.notes`) sees those that it took in earlier turns of the chat, as far
+    as they were taken here: a tree that is grown on later begins without those of its earlier turns.
     """
 
     def __init__(self, model: ChatModel, sampling: Sampling) -> None:
         self.model = model
         self.sampling = sampling
-        # What was written, notes included, by the chat as others see it: conversations go on side by side.
-        self._noted: dict[Chat, str] = {}
+        # With its seed what was written, notes included, by the chat as others see it: talks go on side by side.
+        self._noted: dict[Chat, tuple[int, str]] = {}
 
     async def respond(self, chat: Chat, topic: str, impression: Impression | None, seed: int) -> str:
         """Return the model's answer; an impression stands last in the system message, where it changes least."""
         system = policy_prompt() if impression is None else f"{policy_prompt()} {as_text(impression)}"
-        messages = (Message(role="system", content=system), *self._with_notes(chat))
+        messages = (Message(role="system", content=system), *self.with_notes(chat))
         answer = await self.model.complete(Request(messages=messages, sampling=self.sampling, seed=seed))
         said = answer.text.strip()
         if takes_notes(said):
-            self._noted[*chat, Message(role="assistant", content=without_thinking(said))] = said
+            seen = (*chat, Message(role="assistant", content=without_thinking(said)))
+            # Of equal replies with other notes one is kept, whichever comes first.
+            self._noted[seen] = min(self._noted.get(seen, (seed, said)), (seed, said))
         return said
 
-    def _with_notes(self, chat: Chat) -> Chat:
+    def with_notes(self, chat: Chat) -> Chat:
         """The chat as the model knows it: its replies with the notes that it took before them."""
         if not self._noted:
             return chat
-        written = (self._noted.get(chat[:end], chat[end - 1].content) for end in range(1, len(chat) + 1))
+        written = (self._noted.get(chat[:end], (0, chat[end - 1].content)) for end in range(1, len(chat) + 1))
         return tuple(
-            message.model_copy(update={"content": content}) for message, content in zip(chat, written, strict=True)
+            message.model_copy(update={"content": content}) for message, (_, content) in zip(chat, written, strict=True)
         )
 
     async def answer(self, chat: Chat, impression: Impression | None, seed: int) -> Reply:

@@ -28,12 +28,13 @@ def noted(trees: Sequence[Tree]) -> tuple[Tree, ...]:
     """Trees in which every reply begins with notes on what may be known of the user by then.
 
     Raises:
-        InputError: no tree says what its user has disclosed.
+        InputError: the ledgers hold nothing to note.
     """
-    if not any(node.disclosure for tree in trees for node in tree.nodes):
+    entries = (node.disclosure for tree in trees for node in tree.nodes if node.disclosure is not None)
+    if not any(entry.reactions or entry.stated for entry in entries):
         raise InputError(
-            "train.notes: the trees do not say what their users disclose.",
-            mend="simulate with rule-based users or with an inducer, or leave notes out of the recipe.",
+            "train.notes: the trees do not say what their users wish for or disclose.",
+            mend="simulate more turns, with rule-based users or an inducer, or leave notes out of the recipe.",
         )
     return tuple(_noted(tree) for tree in trees)
 

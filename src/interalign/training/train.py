@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from interalign.conversations.preferences import PreferenceConfig
 from interalign.conversations.tree import Tree
@@ -125,9 +125,9 @@ class TrainConfig(Value):
     float32 elsewhere; weights that are trained themselves are float32 then, and multiplied in bfloat16 all the same
     (GRPO, and TRL's options bf16, fp16, fsdp and deepspeed, go by their own rule). Adapters are float32 always."""
     notes: bool = False
-    """Each reply begins with notes on the user: the wishes heard so far, as the ledger has them. They are
-    thinking, which the model keeps in its own view of the chat and nobody else sees; they need room
-    (`benchmark.max_tokens`)."""
+    """Each reply begins with notes on the user: the wishes heard so far, as the ledger has them. They are thinking,
+    which the model keeps in its own view of the chat and nobody else sees. They need room, some 30 tokens with
+    rule-based users: `max_tokens` of benchmark, train.grpo and train.iterated.sampling."""
     induction: InductionConfig = InductionConfig()
     sft: SftConfig = SftConfig()
     dpo: DpoConfig = DpoConfig()
@@ -139,6 +139,12 @@ class TrainConfig(Value):
     """Optimizer steps between two savings of the state that a killed training goes on from."""
     report_to: tuple[str, ...] = ()
     """Where metrics go, as transformers names it: wandb, trackio, tensorboard and others; none by default."""
+
+    @model_validator(mode="after")
+    def _check(self) -> TrainConfig:
+        if self.sft.start == "induction" and not self.notes:
+            raise ValueError("sft.start = 'induction' is for policies that take notes: set notes = true")
+        return self
 
     @property
     def both(self) -> tuple[Method, ...]:
@@ -370,7 +376,8 @@ def _settings(job: Job) -> dict[str, Any]:
 
 def _identity(job: Job) -> dict[str, Any]:
     origin = {"method": job.method, "start": fingerprint(job.start), "data": job.data_hash, "seed": job.seed}
-    return {**origin, **_settings(job)}
+    # The settings hold the stage's `start`, which is a name: the weights behind it may be others by now.
+    return {**_settings(job), **origin}
 
 
 def settle_unfinished(work: Path, mine: Mapping[str, Any]) -> None:

@@ -73,6 +73,11 @@ def test_no_note_leaves_its_tag(text: str) -> None:
     assert json.loads(inside(heard.requests[0].messages[-1].content, "notes")) == {"profile": texts}
 
 
-def test_an_empty_reply_is_a_failure() -> None:
+@pytest.mark.parametrize("said", [" \n", "<think>They are curt.</think>", "<think>They are"])
+def test_an_empty_reply_is_a_failure(said: str) -> None:
     with pytest.raises(RoleFailure, match="empty reply"):
-        answer(Heard([" \n"]), KNOWN)
+        answer(Heard([said]), KNOWN)
+
+
+def test_thinking_is_no_part_of_a_reply() -> None:
+    assert answer(Heard(["<think>They are curt.</think>\nYes."]), None).content == "Yes."

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from interalign.llm.thinking import without_thinking
 from interalign.messages import Chat, Message
 from interalign.personas.generate import as_data
 from interalign.roles.inducer import Impression
@@ -32,7 +33,7 @@ class LLMResponder:
             seed: Of the reply.
 
         Raises:
-            RoleFailure: the reply is empty.
+            RoleFailure: the reply is empty, or nothing but thinking.
             ModelError: there is no usable answer.
         """
         notes = _notes(impression) if impression is not None else {}
@@ -40,7 +41,7 @@ class LLMResponder:
             told = f"{chat[-1].content}\n\n{packaged('responder').format(notes=as_data(notes))}"
             chat = (*chat[:-1], Message(role="user", content=told))
         answer = await self._player.reply(chat, seed)
-        content = answer.text.strip()
+        content = without_thinking(answer.text)
         if not content:
             raise RoleFailure(f"{answer.model} gave an empty reply.", mend="give the role another model.")
         return Reply(content=content, model=answer.model)
