@@ -45,7 +45,7 @@ def train(
     budget: BudgetInWords = None,
     prices: PriceFile = None,
 ) -> None:
-    """Train a model: models/<method>. On trees it also runs under torchrun and accelerate launch."""
+    """Train a model into models/METHOD. On trees it also runs under torchrun and accelerate launch."""
     from interalign.llm.account import Budget
     from interalign.llm.hardware import keep_freed_memory
     from interalign.pipeline import make_model
